@@ -1,0 +1,74 @@
+#include "result.hpp"
+
+#include <algorithm>
+
+#include "units.hpp"
+
+namespace kmem::tool::report {
+
+std::string_view to_string(alloc_context context) noexcept {
+  switch (context) {
+    case alloc_context::task: return "task";
+    case alloc_context::task_atomic: return "task, atomic";
+    case alloc_context::softirq: return "softirq";
+    case alloc_context::hardirq: return "hardirq";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(latency_path path) noexcept {
+  switch (path) {
+    case latency_path::per_cpu: return "per-CPU";
+    case latency_path::slab_refill: return "slab refill";
+    case latency_path::page_allocator: return "page allocator";
+    case latency_path::slow_chain: return "slow chain";
+    case latency_path::free: return "free";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(block_owner owner) noexcept {
+  switch (owner) {
+    case block_owner::free_present: return "free, present";
+    case block_owner::slab: return "slab";
+    case block_owner::pages: return "pages";
+    case block_owner::mixed: return "mixed";
+    case block_owner::reserve: return "reserve";
+    case block_owner::large: return "large";
+    case block_owner::in_transit: return "in transit";
+  }
+  return "unknown";
+}
+
+double percent(std::uint64_t part, std::uint64_t whole) noexcept {
+  return whole == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+}
+
+double rounding_waste_percent(const cache_row& row) noexcept {
+  return row.allocated_bytes > row.requested_bytes ? percent(row.allocated_bytes - row.requested_bytes, row.allocated_bytes) : 0.0;
+}
+
+std::uint64_t slab_bytes(const cache_row& row) noexcept { return row.slabs * row.pages_per_slab * page_bytes; }
+
+std::uint64_t slab_waste_bytes(const cache_row& row) noexcept {
+  const std::uint64_t used = row.active_objects * row.object_bytes;
+  const std::uint64_t held = slab_bytes(row);
+  return held > used ? held - used : 0;
+}
+
+double slab_waste_percent(const cache_row& row) noexcept { return percent(slab_waste_bytes(row), slab_bytes(row)); }
+
+std::string title_of(const replay_result& result) {
+  if (!result.title.empty()) {
+    return result.title;
+  }
+  std::string names;
+  for (const trace_info& trace : result.traces) {
+    const std::size_t slash = trace.path.find_last_of('/');
+    names += names.empty() ? "" : ", ";
+    names += slash == std::string::npos ? trace.path : trace.path.substr(slash + 1);
+  }
+  return (names.empty() ? std::string("replay") : names) + " in " + human_bytes(result.budget_bytes);
+}
+
+}  // namespace kmem::tool::report
