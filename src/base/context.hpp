@@ -1,0 +1,48 @@
+// The execution context of the calling thread, one cache line of thread-local words. Public face: include/kmem/context.hpp.
+#pragma once
+#include <kmem/context.hpp>
+
+#include "base/types.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+
+/// Written by the owning thread only, and by signal handlers on it, which restore what they change.
+struct task_context {
+  uint32_t preempt_count = 0;   // layout: kmem/context.hpp
+  uint32_t irqs_off = 0;        // 0 or 1
+  uint32_t memalloc_scopes = 0; // scope_noio | scope_nofs | scope_noreclaim
+  uint32_t depth = 0;           // allocator slow paths this thread is in; > 0 in a handler that interrupted one
+  uint64_t held_ranks = 0;      // KMEM_DEBUG: bit per lock rank held by this thread
+  uint32_t fail_nth = 0;        // fail the nth fail point from now; 0: off
+  uint32_t fail_nth_hits = 0;   // fail points passed while fail_nth was armed
+  bool fail_nth_persistent = false;  // fail every one from the nth on
+  bool in_report = false;       // writing a report: no report inside a report
+};
+
+/// The calling thread's context (the simulated task's under KMEM_SIM). Context: any.
+task_context& current() noexcept;
+
+/// Marks an allocator slow path. A handler that interrupts it sees depth > 0 and takes only try-locks.
+class nest_guard {
+ public:
+  [[nodiscard]] nest_guard() noexcept : task_(current()), saved_(task_.depth) {
+    task_.depth = saved_ + 1;
+    arch::compiler_barrier();
+  }
+  ~nest_guard() {
+    arch::compiler_barrier();
+    task_.depth = saved_;
+  }
+  nest_guard(const nest_guard&) = delete;
+  nest_guard& operator=(const nest_guard&) = delete;
+  /// True when this slow path interrupted another one of the same thread.
+  bool nested() const noexcept { return saved_ != 0; }
+
+ private:
+  task_context& task_;
+  uint32_t saved_;
+};
+
+}  // inline namespace
+}  // namespace kmem

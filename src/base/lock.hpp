@@ -1,0 +1,65 @@
+// The allocator's own locks: ranked, never held over a system call, and only tried where waiting could deadlock.
+//
+// A ranked_lock spins a bounded while and then waits on a futex, so that a real-time thread cannot spin for ever on a holder it
+// keeps from running. In a signal handler that interrupted a slow path of the same thread (current().depth > 1) *every* lock is
+// only tried: the interrupted frame may hold it, or hold what its holder waits for. slow_guard does that and converts to bool.
+#pragma once
+#include "base/atomic.hpp"
+#include "base/context.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+
+/// Order in which locks may nest: a thread may take a lock only if it holds none of the same or a higher rank. No default rank.
+enum class lock_rank : uint8_t {
+  machine,       // opening sections, changing the budget, registering callbacks
+  cache_list,    // the list of kmem_caches of an allocator
+  vmalloc,       // vmalloc areas
+  cpu_arrays,    // one CPU's region of object arrays
+  barn,          // full sheaves of a cache
+  cache,         // slabs of a cache
+  cpu_pages,     // one CPU's page lists of a zone
+  zone,          // free areas of a zone
+  section,       // opening sections of the arena (a system call under it: taken by openers only)
+  printk,        // the message ring
+};
+inline constexpr unsigned nr_lock_ranks = 10;
+/// Names in rank order, for docs/lock-order.md and reports.
+const char* lock_rank_name(lock_rank rank) noexcept;
+
+class KMEM_CAPABILITY("ranked lock") ranked_lock {
+ public:
+  constexpr explicit ranked_lock(lock_rank rank) noexcept : rank_(rank) {}
+  ranked_lock(const ranked_lock&) = delete;
+  ranked_lock& operator=(const ranked_lock&) = delete;
+
+  void lock() noexcept KMEM_ACQUIRE();
+  [[nodiscard]] bool try_lock() noexcept KMEM_TRY_ACQUIRE(true);
+  void unlock() noexcept KMEM_RELEASE();
+  /// lock(), or try_lock() when this thread's slow path interrupted another one. Return: whether it is held now.
+  [[nodiscard]] bool lock_unless_nested() noexcept KMEM_TRY_ACQUIRE(true);
+  /// For assertions: held by somebody.
+  bool is_locked() const noexcept { return word_.peek() != 0; }
+  /// In the child of a fork: free, whoever held it in the parent.
+  void reinit_after_fork() noexcept { word_.store_relaxed(0); }
+
+ private:
+  void lock_slow() noexcept KMEM_NO_ANALYSIS;
+  atomic<uint32_t> word_{0};  // 0 free, 1 held, 2 held and somebody waits
+  const lock_rank rank_;
+};
+
+/// Holds a lock for a scope; waits for it. Only where the thread cannot be nested (set-up, tear-down, texts).
+class KMEM_SCOPED_CAPABILITY lock_guard {
+ public:
+  [[nodiscard]] explicit lock_guard(ranked_lock& lock) noexcept KMEM_ACQUIRE(lock) : lock_(lock) { lock_.lock(); }
+  ~lock_guard() KMEM_RELEASE() { lock_.unlock(); }
+  lock_guard(const lock_guard&) = delete;
+  lock_guard& operator=(const lock_guard&) = delete;
+
+ private:
+  ranked_lock& lock_;
+};
+
+}  // inline namespace
+}  // namespace kmem

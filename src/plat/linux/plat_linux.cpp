@@ -1,0 +1,264 @@
+// The Linux back end of the platform.
+//
+// Context: any, but for the calls whose names say that they wait; all go through raw system calls that are no cancellation
+// points and leave errno as it was, so that a signal handler may arrive in any of them or call them.
+// Reservations are PROT_NONE: an all-writable one would be populated by mlockall(MCL_FUTURE), refused under RLIMIT_DATA and
+// charged under strict overcommit. munlock takes back a lock inherited from mlockall(MCL_FUTURE), or else opening a section would
+// populate it whole.
+// Tests: tests/unit/plat/.
+#include "plat/plat.hpp"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+extern "C" char __libc_single_threaded;  // glibc >= 2.32, <sys/single_threaded.h>
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+namespace {
+
+constexpr int madvise_dontneed_locked = 24;  // Linux 5.18; absent from glibc 2.36 headers
+constexpr int madvise_populate_write = 23;   // Linux 5.14
+constexpr unsigned spins_before_yield = 200;  // arbitrary: about 10 us of pause instructions
+
+/// Restores errno at the end of the scope: callers are promised that it does not change.
+class errno_guard {
+ public:
+  [[nodiscard]] errno_guard() noexcept : saved_(errno) {}
+  ~errno_guard() { errno = saved_; }
+  errno_guard(const errno_guard&) = delete;
+  errno_guard& operator=(const errno_guard&) = delete;
+
+ private:
+  int saved_;
+};
+
+constexpr size_t round_up(size_t value, size_t align) { return (value + align - 1) & ~(align - 1); }
+
+bool advise(void* begin, size_t bytes, int advice) noexcept {
+  long result = 0;
+  do result = syscall(SYS_madvise, begin, bytes, advice);
+  while (result != 0 && errno == EAGAIN);
+  return result == 0;
+}
+
+}  // namespace
+
+reservation plat_linux::reserve(size_t bytes, size_t align_bytes, backing kind) noexcept {
+  const errno_guard keep_errno;
+  reservation r;
+  r.mapping_bytes = bytes + (align_bytes > page_size ? align_bytes : 0);
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  if (kind == backing::memfd) {
+    r.fd = static_cast<int>(syscall(SYS_memfd_create, "kmem arena", MFD_CLOEXEC));
+    if (r.fd < 0) return {};
+    if (ftruncate(r.fd, static_cast<off_t>(bytes)) != 0) {
+      syscall(SYS_close, r.fd);
+      return {};
+    }
+    flags = MAP_SHARED | MAP_NORESERVE;
+  }
+  void* raw = kind == backing::memfd ? mmap(nullptr, r.mapping_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+                                     : mmap(nullptr, r.mapping_bytes, PROT_NONE, flags, -1, 0);
+  if (raw == MAP_FAILED) {
+    if (r.fd >= 0) syscall(SYS_close, r.fd);
+    return {};
+  }
+  r.mapping = static_cast<char*>(raw);
+  r.base = reinterpret_cast<char*>(round_up(reinterpret_cast<size_t>(raw), align_bytes < page_size ? page_size : align_bytes));
+  r.bytes = bytes;
+  if (kind == backing::memfd && mmap(r.base, bytes, PROT_NONE, flags | MAP_FIXED, r.fd, 0) == MAP_FAILED) {
+    release(r);
+    return {};
+  }
+  advise(r.base, bytes, MADV_NOHUGEPAGE);
+  syscall(SYS_munlock, r.base, bytes);
+  return r;
+}
+
+void plat_linux::release(reservation& r) noexcept {
+  const errno_guard keep_errno;
+  if (r.mapping != nullptr) munmap(r.mapping, r.mapping_bytes);
+  if (r.fd >= 0) syscall(SYS_close, r.fd);
+  r = {};
+}
+
+bool plat_linux::open(void* begin, size_t bytes) noexcept {
+  const errno_guard keep_errno;
+  return syscall(SYS_mprotect, begin, bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
+bool plat_linux::decommit(const reservation& r, void* begin, size_t bytes) noexcept {
+  const errno_guard keep_errno;
+  if (r.fd >= 0) return advise(begin, bytes, MADV_REMOVE);
+  if (advise(begin, bytes, MADV_DONTNEED)) return true;
+  if (advise(begin, bytes, madvise_dontneed_locked)) return true;
+  // Locked by mlockall on a kernel before 5.18: unlock this part, then give it back.
+  return syscall(SYS_munlock, begin, bytes) == 0 && advise(begin, bytes, MADV_DONTNEED);
+}
+
+bool plat_linux::populate(void* begin, size_t bytes) noexcept {
+  const errno_guard keep_errno;
+  if (advise(begin, bytes, madvise_populate_write)) return true;
+  if (errno != EINVAL) return false;
+  for (size_t offset = 0; offset < bytes; offset += page_size) {  // kernels before 5.14: a write that keeps what is there
+    auto* byte = static_cast<char*>(begin) + offset;
+    __atomic_fetch_or(byte, 0, __ATOMIC_RELAXED);
+  }
+  return true;
+}
+
+void* plat_linux::map_guarded(size_t bytes) noexcept {
+  const errno_guard keep_errno;
+  void* area = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (area == MAP_FAILED) return nullptr;
+  advise(area, bytes, MADV_NOHUGEPAGE);
+  syscall(SYS_munlock, area, bytes);
+  return area;
+}
+
+bool plat_linux::map_frames(void* at, size_t offset_bytes, const reservation& r, size_t bytes) noexcept {
+  const errno_guard keep_errno;
+  void* got = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, r.fd, static_cast<off_t>(offset_bytes));
+  return got != MAP_FAILED;
+}
+
+void plat_linux::unmap(void* begin, size_t bytes) noexcept {
+  const errno_guard keep_errno;
+  munmap(begin, bytes);
+}
+
+int plat_linux::cpu() noexcept {
+  if (KMEM_LIKELY(__rseq_size != 0)) {
+    const auto* area = reinterpret_cast<const struct rseq*>(arch::thread_pointer() + __rseq_offset);
+    const auto cpu = static_cast<int>(__atomic_load_n(&area->cpu_id, __ATOMIC_RELAXED));
+    if (KMEM_LIKELY(cpu >= 0)) return cpu;
+  }
+  unsigned cpu = 0;
+  syscall(SYS_getcpu, &cpu, nullptr, nullptr);
+  return static_cast<int>(cpu);
+}
+
+int plat_linux::nr_cpus() noexcept {
+  // CPU numbers that can ever occur, from the kernel's own list ("0-3" or "0,2-7"): the last number of it plus one.
+  char text[256];
+  const long length = read_file("/sys/devices/system/cpu/possible", text, sizeof text);
+  int last = -1, number = 0;
+  bool in_number = false;
+  for (long i = 0; i < length; ++i) {
+    if (text[i] >= '0' && text[i] <= '9') {
+      number = in_number ? number * 10 + (text[i] - '0') : text[i] - '0';
+      in_number = true;
+      last = number;
+    } else {
+      in_number = false;
+    }
+  }
+  if (last >= 0) return last + 1;
+  // No /sys: the affinity mask's highest bit; CPUs outside it cannot run us unless somebody widens it.
+  unsigned long mask[128] = {};
+  const long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
+  for (long bit = bytes * 8 - 1; bit >= 0; --bit)
+    if ((mask[bit / 64] >> (bit % 64) & 1) != 0) return static_cast<int>(bit) + 1;
+  return 1;
+}
+
+int plat_linux::thread_id() noexcept { return static_cast<int>(syscall(SYS_gettid)); }
+int plat_linux::process_id() noexcept { return static_cast<int>(syscall(SYS_getpid)); }
+bool plat_linux::single_threaded() noexcept { return __libc_single_threaded != 0; }
+
+bool plat_linux::realtime_thread() noexcept {
+  const errno_guard keep_errno;
+  const long policy = syscall(SYS_sched_getscheduler, 0) & ~static_cast<long>(SCHED_RESET_ON_FORK);
+  return policy == SCHED_FIFO || policy == SCHED_RR;
+}
+
+uint64_t plat_linux::now_ns() noexcept {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(t.tv_nsec);
+}
+
+bool plat_linux::futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept {
+  const errno_guard keep_errno;
+  timespec t{static_cast<time_t>(timeout_ns / 1'000'000'000u), static_cast<long>(timeout_ns % 1'000'000'000u)};
+  return syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &t, nullptr, 0) == 0 || errno != ETIMEDOUT;
+}
+
+void plat_linux::futex_wake(uint32_t* word, int nr_waiters) noexcept {
+  const errno_guard keep_errno;
+  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, nr_waiters, nullptr, nullptr, 0);
+}
+
+void plat_linux::relax(unsigned spins) noexcept {
+  if (spins % spins_before_yield != spins_before_yield - 1) return arch::cpu_relax();
+  const errno_guard keep_errno;
+  syscall(SYS_sched_yield);
+}
+
+long plat_linux::read_file(const char* path, char* buffer, size_t capacity) noexcept {
+  const errno_guard keep_errno;
+  const long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  size_t filled = 0;
+  long result = 0;
+  while (filled + 1 < capacity) {
+    result = syscall(SYS_read, fd, buffer + filled, capacity - 1 - filled);
+    if (result < 0 && errno == EINTR) continue;
+    if (result <= 0) break;
+    filled += static_cast<size_t>(result);
+  }
+  const long error = result < 0 ? -errno : 0;
+  syscall(SYS_close, fd);
+  buffer[filled] = '\0';
+  return error != 0 ? error : static_cast<long>(filled);
+}
+
+void plat_linux::write_all(int fd, const char* text, size_t bytes) noexcept {
+  const errno_guard keep_errno;
+  while (bytes != 0) {
+    const long written = syscall(SYS_write, fd, text, bytes);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return;
+    text += written;
+    bytes -= static_cast<size_t>(written);
+  }
+}
+
+uint64_t plat_linux::physical_bytes() noexcept {
+  struct sysinfo info {};
+  const errno_guard keep_errno;
+  return syscall(SYS_sysinfo, &info) == 0 ? static_cast<uint64_t>(info.totalram) * info.mem_unit : 0;
+}
+
+void plat_linux::thread_name(char* buffer, size_t capacity) noexcept {
+  const errno_guard keep_errno;
+  char name[16] = {};
+  syscall(SYS_prctl, PR_GET_NAME, name, 0, 0, 0);
+  size_t i = 0;
+  for (; i + 1 < capacity && i < sizeof name && name[i] != '\0'; ++i) buffer[i] = name[i];
+  if (capacity != 0) buffer[i] = '\0';
+}
+
+void plat_linux::die() noexcept {
+  // abort() would take a lock; a default SIGABRT raised by hand does the same without one.
+  struct sigaction by_default {};
+  by_default.sa_handler = SIG_DFL;
+  sigaction(SIGABRT, &by_default, nullptr);
+  syscall(SYS_tgkill, syscall(SYS_getpid), syscall(SYS_gettid), SIGABRT);
+  for (;;) syscall(SYS_exit_group, 134);
+}
+
+}  // inline namespace
+}  // namespace kmem

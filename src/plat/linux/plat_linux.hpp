@@ -1,0 +1,62 @@
+// The platform of a real Linux process: raw facts and system calls, nothing else. Contract: plat/plat.hpp.
+#pragma once
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+
+struct plat_linux {
+  /// Reserves address space that costs nothing: PROT_NONE, no swap reservation, no huge pages, populated by no mlockall.
+  /// Return: a reservation whose base is a multiple of `align_bytes`, or one with base == nullptr when it is refused.
+  static reservation reserve(size_t bytes, size_t align_bytes, backing kind) noexcept;
+  static void release(reservation& r) noexcept;
+
+  /// Makes a part of a reservation readable and writable for good. Return: false when the system refuses (RLIMIT_DATA, overcommit).
+  static bool open(void* begin, size_t bytes) noexcept;
+
+  /// Gives the pages back to the system; they read as zero afterwards. Return: false if the system kept them.
+  static bool decommit(const reservation& r, void* begin, size_t bytes) noexcept;
+
+  /// Backs the pages now, so that a later touch cannot fault. Return: false if not all could be backed.
+  static bool populate(void* begin, size_t bytes) noexcept;
+
+  /// A mapping of its own, PROT_NONE, for vmalloc areas. Return: nullptr when refused. May sleep.
+  static void* map_guarded(size_t bytes) noexcept;
+  /// Maps `bytes` of the arena's frames at `at` a second time (memfd arenas). May sleep.
+  static bool map_frames(void* at, size_t offset_bytes, const reservation& r, size_t bytes) noexcept;
+  static void unmap(void* begin, size_t bytes) noexcept;
+
+  /// The CPU this thread runs on, or ran on a moment ago. Never negative.
+  static int cpu() noexcept;
+  /// CPU numbers are below this. At most max_cpus.
+  static int nr_cpus() noexcept;
+  static int thread_id() noexcept;
+  static int process_id() noexcept;
+  /// True while the process has never made a second thread, so that nobody else could free.
+  static bool single_threaded() noexcept;
+  /// True for SCHED_FIFO and SCHED_RR callers.
+  static bool realtime_thread() noexcept;
+
+  /// CLOCK_MONOTONIC in nanoseconds.
+  static uint64_t now_ns() noexcept;
+
+  /// Sleeps while *word == expected, at most timeout_ns. Return: false on time-out. May sleep.
+  static bool futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept;
+  static void futex_wake(uint32_t* word, int nr_waiters) noexcept;
+  /// One step of a bounded spin; `spins` is how many steps the caller has made. Yields the CPU after many.
+  static void relax(unsigned spins) noexcept;
+  /// A scheduling point of the simulation; nothing here.
+  static void yield_point() noexcept {}
+
+  /// Reads a small file whole (at most capacity - 1 bytes, NUL-terminated). Return: bytes read, or -errno. No cancellation point.
+  static long read_file(const char* path, char* buffer, size_t capacity) noexcept;
+  static void write_all(int fd, const char* text, size_t bytes) noexcept;
+
+  static uint64_t physical_bytes() noexcept;
+  /// The thread's name as /proc/self/comm has it, NUL-terminated.
+  static void thread_name(char* buffer, size_t capacity) noexcept;
+
+  [[noreturn]] static void die() noexcept;
+};
+
+}  // inline namespace
+}  // namespace kmem
