@@ -1,0 +1,200 @@
+// Front header of the layer `page_alloc`: zones, free areas of page blocks, watermarks, the reserve, per-CPU page lists, the chain.
+//
+// Each zone has a *span* (pfns) and a *managed* size (its share of the budget).  For every zone, always, under its lock:
+//     charged + free present + transit <= managed            free (watermarks) = managed - charged - in per-CPU lists
+// and over all zones: sum of managed + metadata <= limit. Metadata that grows past its allowance shrinks NORMAL's managed size.
+#pragma once
+#include "page_alloc/rights.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+
+enum class watermark : uint8_t { min, low, high };
+inline constexpr unsigned nr_occupancy_lists = 17;  // blocks by used/32, fullest searched first; measured: docs/decisions
+inline constexpr unsigned nr_cpu_list_orders = 4;   // per-CPU lists hold orders 0..3, as in the kernel
+
+/// One CPU's pages of one zone: a list per order and mobility, warm end first, cold end last.
+struct alignas(arch::cache_line_bytes) cpu_pages {
+  ranked_lock lock{lock_rank::cpu_pages};
+  struct list {
+    pfn_t warm, cold;      // ends; pages linked by next (towards cold) and prev
+    uint32_t nr_blocks = 0;
+  } lists[nr_migratetypes][nr_cpu_list_orders] KMEM_GUARDED_BY(lock);
+  atomic<uint32_t> nr_pages{0};  // over all lists; written by the lock's holder
+};
+
+/// A stack of single pages that can be popped without a lock: pfn and tag in one word, so that a recycled head is noticed.
+struct page_stack {
+  atomic<uint64_t> head{0};      // pfn | tag << 32
+  atomic<uint32_t> nr_pages{0};
+};
+
+struct zone {
+  ranked_lock lock{lock_rank::zone};
+  zone_idx idx = zone_idx::normal;
+  bool fixed_pfns = false;             // DMA, DMA32: span == managed, no fresh blocks instead of scattered ones
+  uint32_t first_block = 0, nr_blocks = 0;      // span, in page blocks
+  atomic<uint64_t> managed{0};         // pages; changed under `lock`
+  atomic<uint64_t> charged{0};         // pages handed out (vmalloc's included); changed under `lock`
+  atomic<uint64_t> present_free{0};    // backed pages in the free areas
+  atomic<uint64_t> in_cpu_lists{0};    // backed pages in per-CPU lists
+  atomic<uint64_t> in_transit{0};
+  uint32_t opened_blocks KMEM_GUARDED_BY(lock) = 0;     // blocks [first_block, first_block + opened_blocks) are open
+  // Lists of blocks (block number + 1; 0: none): with free present pages by occupancy, with only absent ones, wholly unused.
+  uint32_t present_lists[nr_migratetypes][nr_occupancy_lists] KMEM_GUARDED_BY(lock) = {};
+  uint32_t absent_list[nr_migratetypes] KMEM_GUARDED_BY(lock) = {};
+  uint32_t unused_present KMEM_GUARDED_BY(lock) = 0;    // wholly free blocks with backed pages
+  uint32_t unused_absent KMEM_GUARDED_BY(lock) = 0;     // wholly free blocks, nothing backed
+  uint64_t watermarks[3] = {};         // pages; min, low, high
+  uint64_t lowmem_reserve[nr_zones] = {};  // pages kept from requests whose highest zone is [i]
+  page_stack reserve;                  // backed, pre-faulted; part of free
+  uint64_t reserve_target = 0;         // pages
+  cpu_pages* per_cpu = nullptr;        // [nr_cpus]
+  uint32_t cpu_batch = 0, cpu_high = 0;
+};
+
+/// Why an allocation returned NULL, or would have: one record each, the last ones kept.
+struct alloc_failure {
+  uint64_t sequence = 0, time_ns = 0;
+  gfp_t gfp = gfp::none;
+  uint32_t order = 0;
+  uint64_t bytes = 0;          // of the request, as far as known
+  chain_step reached = chain_step::lists;
+  uint8_t zone = 0;            // highest zone allowed
+  uint64_t managed = 0, charged = 0, free = 0, reserve = 0, in_cpu_lists = 0, in_transit = 0;  // pages, of that zone
+  uint64_t limit = 0, metadata = 0;
+  uint32_t preempt_count = 0;
+  char comm[16] = {};
+  const void* pcs[printk_max_pcs] = {};
+  unsigned nr_pcs = 0;
+  const char* cache = nullptr;  // the kmem_cache that asked, if one did
+};
+
+/// What reclaim above this layer offers; slow paths only. Every entry may be null. Filled once at start.
+struct reclaim_ops {
+  void* context = nullptr;
+  /// Frees what object caches hold without need: arrays, sheaves, empty slabs. `may_wait` false: only what is not locked. Return: pages freed.
+  uint64_t (*drain_caches)(void* context, bool may_wait) noexcept = nullptr;
+  /// Runs registered reclaim callbacks for `gfp`. Return: pages freed.
+  uint64_t (*reclaim)(void* context, gfp_t gfp, uint64_t nr_pages) noexcept = nullptr;
+  /// Lines for the failure report (slabs and what holds the memory).
+  void (*report)(void* context, gfp_t gfp) noexcept = nullptr;
+};
+inline constexpr unsigned nr_reclaim_ops = 4;
+
+inline constexpr unsigned nr_failure_records = 64;
+
+/// Named as the kernel's /proc/vmstat counters where they mean the same. Relaxed; read as a snapshot.
+struct page_alloc_stats {
+  atomic<uint64_t> pgalloc{0}, pgfree{0}, pgalloc_fail{0}, allocstall{0}, pages_given_back{0}, blocks_given_back{0}, blocks_opened{0},
+      cpu_list_hits{0}, cpu_list_drains{0}, reserve_used{0}, pgreclaimed{0};
+};
+
+struct page_allocator : memory_map {
+  zone zones[nr_zones];
+  uint32_t nr_cpus = 1;
+  unsigned max_order = 11;               // exclusive
+  uint64_t metadata_allowance = 0;       // pages set aside from the limit at init
+  page_stack memalloc_pool;              // for __GFP_MEMALLOC and reclaimers; never counted free
+  reclaim_ops ops[nr_reclaim_ops];
+  page_stack deferred;                   // pages freed where no lock could be taken
+  atomic<uint32_t> free_sequence{0};     // futex word: raised by frees while somebody waits
+  atomic<uint32_t> waiters{0};
+  alloc_failure failures[nr_failure_records];
+  atomic<uint64_t> failure_sequence{0};
+  ranked_lock machine_lock{lock_rank::machine};
+  page_alloc_stats stats;
+};
+
+/// Sets up zones, watermarks, per-CPU lists and the reserve from `config`. Return: err::nomem when the system refuses. May sleep.
+err page_alloc_init(page_allocator& pa, const machine_config& config) noexcept;
+void page_alloc_destroy(page_allocator& pa) noexcept;
+/// Adds an entry of reclaim operations. Return: err::nomem when the table is full.
+err register_reclaim_ops(page_allocator& pa, const reclaim_ops& ops) noexcept;
+
+/// 2^order contiguous, naturally aligned pages; runs the whole permitted chain. Context: any, if `gfp` does not block. Return: the head
+/// page with reference count 1, or nullptr (order >= max_order, or exhausted; reported unless NOWARN).
+page* alloc_pages(page_allocator& pa, gfp_t gfp, order_t order) noexcept;
+/// The same for a cache or kmalloc: `bytes` and `cache` go into the failure record. `nr_exact` pages are kept, the tail is freed at once.
+struct alloc_request {
+  gfp_t gfp;
+  order_t order;
+  uint64_t bytes = 0;
+  const char* cache = nullptr;
+  bool quiet = false;   // the caller reports itself
+};
+page* alloc_pages_for(page_allocator& pa, const alloc_request& request) noexcept;
+/// Drops one reference; the last one frees the block. `order` must be the one it was allocated with. Context: any.
+void free_pages(page_allocator& pa, page* p, order_t order) noexcept;
+void get_page(page* p) noexcept;
+/// Drops a reference and frees the block with the last one. Context: any.
+void put_page(page_allocator& pa, page* p) noexcept;
+/// Turns an allocated block of order > 0, not compound, into 2^order single pages with one reference each.
+void split_page(page_allocator& pa, page* p, order_t order) noexcept;
+page* compound_head(page_allocator& pa, page* p) noexcept;
+
+/// `n` contiguous pages for `bytes`, no more than needed; any number: above MAX_ORDER too (naturally aligned if n is a power of two).
+page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n) noexcept;
+void free_run(page_allocator& pa, page* p) noexcept;
+/// Shrinks a run in place to its first `n` pages. Grows it in place if the pages behind it are free. Return: false if it cannot.
+bool resize_run(page_allocator& pa, page* p, nr_pages_t n, gfp_t gfp) noexcept;
+nr_pages_t run_pages(const page* p) noexcept;
+
+/// Single pages in bulk (alloc_pages_bulk_array): fills the null entries. Return: entries that are filled now.
+unsigned alloc_pages_bulk(page_allocator& pa, gfp_t gfp, unsigned n, page** array) noexcept;
+
+// Addresses, as the kernel has them. get_zeroed_page and __GFP_ZERO write nothing to pages that are known to be zero.
+void* get_free_pages(page_allocator& pa, gfp_t gfp, order_t order) noexcept;
+void* get_zeroed_page(page_allocator& pa, gfp_t gfp) noexcept;
+void free_pages_at(page_allocator& pa, void* address, order_t order) noexcept;
+void* alloc_pages_exact(page_allocator& pa, size_t size, gfp_t gfp) noexcept;
+void free_pages_exact(page_allocator& pa, void* address, size_t size) noexcept;
+
+/// Charges pages that live outside the arena (vmalloc of an anonymous machine) to the zone of `gfp`, by the same chain. Return: the zone, or -1.
+int charge_pages(page_allocator& pa, gfp_t gfp, nr_pages_t n) noexcept;
+void uncharge_pages(page_allocator& pa, int zone, nr_pages_t n) noexcept;
+
+/// Counts metadata in the budget, shrinking NORMAL past the allowance. Return: false if the budget has no room. Context: any.
+bool charge_metadata(page_allocator& pa, uint64_t n) noexcept;
+void uncharge_metadata(page_allocator& pa, uint64_t n) noexcept;
+
+/// Empties the CPU lists into the free areas. may_wait false: only those whose lock is free. Return: pages moved.
+uint64_t drain_cpu_pages(page_allocator& pa, bool may_wait) noexcept;
+/// Gives free page blocks (and, if asked, single free pages) back to the system until `n` pages are or nothing is left. Return: pages given
+/// back. Context: may do system calls; holds no lock over them.
+uint64_t give_back(page_allocator& pa, uint64_t n, bool single_pages) noexcept;
+/// Fills the reserve and the reclaimers' pool up to their targets. May sleep.
+void refill_reserve(page_allocator& pa) noexcept;
+
+/// The watermark test: may a request of 2^order with these rights take pages of zone z now? (The rule alone, for tests and reports.)
+struct watermark_request {
+  gfp_t gfp;
+  order_t order;
+  bool realtime = false;
+  bool reserve_step = false;   // the chain has come to the reserve
+};
+uint64_t watermark_floor(const page_allocator& pa, const zone& z, const watermark_request& request) noexcept;
+
+/// A consistent snapshot for texts and tests. Free blocks are counted as maximal aligned runs of usable pages, present and absent.
+struct zone_snapshot {
+  uint64_t managed, spanned, charged, free, present_free, in_cpu_lists, in_transit, reserve;
+  uint64_t min, low, high;
+  uint64_t nr_free_runs[11][nr_migratetypes];  // by order; order 10: two blocks
+};
+void snapshot_zone(page_allocator& pa, zone_idx idx, zone_snapshot& result) noexcept;
+/// Total pages: charged (all zones), and what the budget still has.
+uint64_t charged_pages(const page_allocator& pa) noexcept;
+uint64_t free_pages_total(const page_allocator& pa) noexcept;
+/// Copies failure record number `sequence` (1-based). Return: false if it is not kept any more or not there yet.
+bool read_failure(page_allocator& pa, uint64_t sequence, alloc_failure& result) noexcept;
+
+/// Walks every structure under its locks and compares descriptors, bitmaps, lists and counters. Return: nullptr, or what is wrong.
+const char* page_alloc_is_valid(page_allocator& pa) noexcept;
+
+/// fork: takes every lock of the layer in rank order; gives them back in the parent; makes them free in the child.
+void page_alloc_fork_prepare(page_allocator& pa) noexcept;
+void page_alloc_fork_parent(page_allocator& pa) noexcept;
+void page_alloc_fork_child(page_allocator& pa) noexcept;
+
+}  // inline namespace
+}  // namespace kmem
