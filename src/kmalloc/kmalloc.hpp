@@ -1,0 +1,42 @@
+// Front header of the layer `kmalloc`: size classes and the kmalloc family over slabs and page runs.
+#pragma once
+#include "kmalloc/size_class.hpp"
+#include "slab/slab.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+
+/// Kinds of kmalloc caches, as in the kernel: ordinary, reclaimable, DMA. The latter two are made at first use.
+enum class kmalloc_type : uint8_t { normal, reclaimable, dma };
+inline constexpr unsigned nr_kmalloc_types = 3;
+
+struct kmalloc_allocator : slab_allocator {
+  kmem_cache kmalloc_caches[nr_size_classes];                       // ids 1 .. nr_size_classes
+  atomic<kmem_cache*> other_caches[nr_kmalloc_types - 1][nr_size_classes];
+  uint64_t kmalloc_max_bytes = 0;                                   // kmalloc fails beyond this (kmalloc_max=)
+};
+
+err kmalloc_init(kmalloc_allocator& ka) noexcept;   // after slab_init
+void kmalloc_destroy(kmalloc_allocator& ka) noexcept;
+
+/// What kmalloc(0) returns: a pointer that kfree takes and that must not be read.
+inline void* const zero_size_ptr = reinterpret_cast<void*>(16);
+inline bool is_zero_or_null(const void* p) noexcept { return reinterpret_cast<uintptr_t>(p) <= 16; }
+
+/// `size` bytes, naturally aligned when `size` is a power of two, else to 16 (8 up to 8 bytes). Context: any, if `gfp` does not block. Return: memory,
+/// zero_size_ptr for 0, nullptr when too large or exhausted.
+void* kmalloc(kmalloc_allocator& ka, size_t size, gfp_t gfp) noexcept;
+/// The same with an alignment (a power of two). For the malloc face and C++ over-aligned types.
+void* kmalloc_aligned(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept;
+void* krealloc(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept;
+void kfree(kmalloc_allocator& ka, const void* p) noexcept;
+/// The bytes that may be used: the class size or whole pages. 0 for NULL and zero_size_ptr.
+size_t ksize(kmalloc_allocator& ka, const void* p) noexcept;
+/// Clears the whole object first, in a way that is not optimised away.
+void kfree_sensitive(kmalloc_allocator& ka, const void* p) noexcept;
+
+/// Bytes that an allocation of `size` really takes (kmalloc_size_roundup).
+size_t kmalloc_size_roundup(size_t size) noexcept;
+
+}  // inline namespace
+}  // namespace kmem
