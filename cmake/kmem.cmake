@@ -76,6 +76,21 @@ function(kmem_objects out)
   set(${out} "${result}" PARENT_SCOPE)
 endfunction()
 
+# How test programs run under a sanitizer. ThreadSanitizer's runtime needs its fixed address layout, which much address
+# randomisation breaks; setarch switches it off where the system lets it.
+set(KMEM_TEST_ENVIRONMENT "KMEM_SOURCE_DIR=${PROJECT_SOURCE_DIR}" "KMEM_BUILD_DIR=${PROJECT_BINARY_DIR}")
+set(KMEM_TEST_LAUNCHER)
+if(KMEM_SANITIZE MATCHES "address")
+  list(APPEND KMEM_TEST_ENVIRONMENT "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=0"
+    "UBSAN_OPTIONS=print_stacktrace=1")
+elseif(KMEM_SANITIZE MATCHES "thread")
+  list(APPEND KMEM_TEST_ENVIRONMENT "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:history_size=4")
+  execute_process(COMMAND setarch -R true RESULT_VARIABLE KMEM_SETARCH_STATUS OUTPUT_QUIET ERROR_QUIET)
+  if(KMEM_SETARCH_STATUS EQUAL 0)
+    set(KMEM_TEST_LAUNCHER setarch -R)
+  endif()
+endif()
+
 # A GoogleTest program, registered with ctest under its own name and the label "gtest".
 #   kmem_add_test(NAME n SOURCES ... [OBJECTS object libraries] [LIBRARIES ...] [DEFINITIONS ...] [LABELS ...] [TIMEOUT s])
 function(kmem_add_test)
@@ -91,6 +106,19 @@ function(kmem_add_test)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
-  add_test(NAME ${arg_NAME} COMMAND ${arg_NAME} WORKING_DIRECTORY "${PROJECT_BINARY_DIR}")
-  set_tests_properties(${arg_NAME} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "gtest;${arg_LABELS}")
+  add_test(NAME ${arg_NAME} COMMAND ${KMEM_TEST_LAUNCHER} "$<TARGET_FILE:${arg_NAME}>" WORKING_DIRECTORY "${PROJECT_BINARY_DIR}")
+  set_tests_properties(${arg_NAME} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "gtest;${arg_LABELS}" ENVIRONMENT "${KMEM_TEST_ENVIRONMENT}")
+  foreach(label IN LISTS arg_LABELS)
+    if(NOT TARGET tests_${label})
+      add_custom_target(tests_${label})
+    endif()
+    add_dependencies(tests_${label} ${arg_NAME})
+  endforeach()
+endfunction()
+
+# A test that is a command of its own, such as a check or a script; label first, then add_test's COMMAND.
+function(kmem_add_command_test name label)
+  add_test(NAME ${name} COMMAND ${ARGN} WORKING_DIRECTORY "${PROJECT_BINARY_DIR}")
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS "${label}"
+    ENVIRONMENT "KMEM_SOURCE_DIR=${PROJECT_SOURCE_DIR};KMEM_BUILD_DIR=${PROJECT_BINARY_DIR}")
 endfunction()
