@@ -26,10 +26,13 @@ class atomic {
   void store_seq_cst(T v) noexcept { point(), value_.store(v, std::memory_order_seq_cst); }
   T exchange_relaxed(T v) noexcept { return point(), value_.exchange(v, std::memory_order_relaxed); }
   T exchange_acquire(T v) noexcept { return point(), value_.exchange(v, std::memory_order_acquire); }
+  T exchange_release(T v) noexcept { return point(), value_.exchange(v, std::memory_order_release); }
   T exchange_acq_rel(T v) noexcept { return point(), value_.exchange(v, std::memory_order_acq_rel); }
   T fetch_add_relaxed(T v) noexcept { return point(), value_.fetch_add(v, std::memory_order_relaxed); }
   T fetch_sub_relaxed(T v) noexcept { return point(), value_.fetch_sub(v, std::memory_order_relaxed); }
   T fetch_or_relaxed(T v) noexcept { return point(), value_.fetch_or(v, std::memory_order_relaxed); }
+  T fetch_and_relaxed(T v) noexcept { return point(), value_.fetch_and(v, std::memory_order_relaxed); }
+  T fetch_or_release(T v) noexcept { return point(), value_.fetch_or(v, std::memory_order_release); }
   T fetch_add_release(T v) noexcept { return point(), value_.fetch_add(v, std::memory_order_release); }
   T fetch_sub_acq_rel(T v) noexcept { return point(), value_.fetch_sub(v, std::memory_order_acq_rel); }
   bool try_cmpxchg_relaxed(T& expected, T v) noexcept {

@@ -7,23 +7,34 @@
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
 
-/// Written by the owning thread only, and by signal handlers on it, which restore what they change.
+/// Written by the owning thread only, and by signal handlers on it, which restore what they change. All zero at the start of a thread.
 struct task_context {
-  uint32_t preempt_count = 0;   // layout: kmem/context.hpp
-  uint32_t irqs_off = 0;        // 0 or 1
-  uint32_t memalloc_scopes = 0; // scope_noio | scope_nofs | scope_noreclaim
-  uint32_t depth = 0;           // allocator slow paths this thread is in; > 0 in a handler that interrupted one
-  uint64_t held_ranks = 0;      // KMEM_DEBUG: bit per lock rank held by this thread
-  uint32_t fail_nth = 0;        // fail the nth fail point from now; 0: off
-  uint32_t fail_nth_hits = 0;   // fail points passed while fail_nth was armed
+  uint32_t preempt_count = 0;        // layout: kmem/context.hpp
+  uint32_t irqs_off = 0;             // 0 or 1
+  uint32_t memalloc_scopes = 0;      // scope_noio | scope_nofs | scope_noreclaim
+  uint32_t depth = 0;                // allocator slow paths this thread is in; > 0 in a handler that interrupted one
+  uint64_t held_ranks = 0;           // KMEM_DEBUG: how many locks of each rank this thread holds, held_bits bits a rank
+  uint32_t fail_nth = 0;             // fail the nth fail point from now; 0: off
+  uint32_t fail_nth_hits = 0;        // fail points passed while fail_nth was armed
   bool fail_nth_persistent = false;  // fail every one from the nth on
-  bool in_report = false;       // writing a report: no report inside a report
+  bool in_report = false;            // writing a report: no report inside a report
 };
 
-/// The calling thread's context (the simulated task's under KMEM_SIM). Context: any.
-task_context& current() noexcept;
+#if defined(KMEM_SIM)
+static_assert(sizeof(task_context) <= plat::task_storage_bytes);
+/// The running task's context; outside a simulation that of the thread that drives it.
+inline task_context& current() noexcept { return *static_cast<task_context*>(plat::task_storage()); }
+#else
+namespace detail {
+// constinit on the declaration tells the compiler that no wrapper function has to initialise it.
+extern constinit thread_local task_context this_task __attribute__((tls_model("initial-exec")));
+}  // namespace detail
+/// The calling thread's context. Context: any.
+KMEM_ALWAYS_INLINE task_context& current() noexcept { return detail::this_task; }
+#endif
 
 /// Marks an allocator slow path. A handler that interrupts it sees depth > 0 and takes only try-locks.
+/// Taken once, by the entry points: an entry point called by another one looks nested, and then waits for no lock.
 class nest_guard {
  public:
   [[nodiscard]] nest_guard() noexcept : task_(current()), saved_(task_.depth) {
@@ -43,6 +54,9 @@ class nest_guard {
   task_context& task_;
   uint32_t saved_;
 };
+
+/// Forgets the violations counted so far, the rate limits of their reports and the policy: for simulations that run many seeds.
+void reset_context_rules() noexcept;
 
 }  // inline namespace
 }  // namespace kmem

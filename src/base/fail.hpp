@@ -21,21 +21,32 @@ struct fail_attributes {
   uint64_t seed = 1;         // of the point's own random numbers
 };
 
-/// Sets a point's knobs. Context: any.
+/// Sets a point's knobs and zeroes its counts. A passage at the same moment may see old and new knobs mixed. Context: any.
 void set_fail_attributes(fail_point point, const fail_attributes& attributes) noexcept;
 /// Reads "interval,probability,space,times" (the kernel's failslab= form). Return: false and nothing changed if malformed.
 bool parse_fail_attributes(const char* text, fail_attributes& result) noexcept;
-/// How often the point was passed and how often it failed since the knobs were set.
+/// How often the point was passed and how often it failed since the knobs were set; a point that is off does not count.
 struct fail_counts {
   uint64_t passed = 0;
   uint64_t failed = 0;
 };
 fail_counts get_fail_counts(fail_point point) noexcept;
 
+namespace detail {
+/// Not 0 while any point is on (bit per point) or any thread has armed fail-nth (in units of fail_nth_unit).
+extern constinit atomic<uint32_t> fail_armed;
+bool should_fail_slow(fail_point point, uint64_t units) noexcept;
+}  // namespace detail
+
 /// Should this passage fail? `units`: size of the request in bytes. Context: any.
-bool should_fail(fail_point point, uint64_t units) noexcept;
+inline bool should_fail(fail_point point, uint64_t units) noexcept {
+  if (KMEM_LIKELY(detail::fail_armed.load_relaxed() == 0)) return false;
+  return detail::should_fail_slow(point, units);
+}
 
 /// Arms fail-nth for the calling thread for a scope: the nth passage (1-based) of any point fails; all later ones too if persistent.
+/// Scopes nest; the inner one hides the outer one, whose count stands still. While a scope is open the points' own knobs do not apply
+/// to the thread, as in the kernel. nth 0 arms nothing.
 class fail_nth_scope {
  public:
   [[nodiscard]] fail_nth_scope(uint32_t nth, bool persistent) noexcept;
@@ -44,6 +55,11 @@ class fail_nth_scope {
   fail_nth_scope& operator=(const fail_nth_scope&) = delete;
   /// True once the nth passage was reached.
   bool hit() const noexcept;
+
+ private:
+  uint32_t saved_nth_;
+  uint32_t saved_hits_;
+  bool saved_persistent_;
 };
 
 }  // inline namespace

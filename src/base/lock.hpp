@@ -2,7 +2,7 @@
 //
 // A ranked_lock spins a bounded while and then waits on a futex, so that a real-time thread cannot spin for ever on a holder it
 // keeps from running. In a signal handler that interrupted a slow path of the same thread (current().depth > 1) *every* lock is
-// only tried: the interrupted frame may hold it, or hold what its holder waits for. slow_guard does that and converts to bool.
+// only tried: the interrupted frame may hold it, or hold what its holder waits for: lock_unless_nested() does that.
 #pragma once
 #include "base/atomic.hpp"
 #include "base/context.hpp"
@@ -12,18 +12,20 @@ KMEM_BUILD_NAMESPACE {
 
 /// Order in which locks may nest: a thread may take a lock only if it holds none of the same or a higher rank. No default rank.
 enum class lock_rank : uint8_t {
-  machine,       // opening sections, changing the budget, registering callbacks
-  cache_list,    // the list of kmem_caches of an allocator
-  vmalloc,       // vmalloc areas
-  cpu_arrays,    // one CPU's region of object arrays
-  barn,          // full sheaves of a cache
-  cache,         // slabs of a cache
-  cpu_pages,     // one CPU's page lists of a zone
-  zone,          // free areas of a zone
-  section,       // opening sections of the arena (a system call under it: taken by openers only)
-  printk,        // the message ring
+  machine,     // opening sections, changing the budget, registering callbacks
+  cache_list,  // the list of kmem_caches of an allocator
+  vmalloc,     // vmalloc areas
+  cpu_arrays,  // one CPU's region of object arrays
+  barn,        // full sheaves of a cache
+  cache,       // slabs of a cache
+  cpu_pages,   // one CPU's page lists of a zone
+  zone,        // free areas of a zone
+  section,     // opening sections of the arena (a system call under it: taken by openers only)
 };
-inline constexpr unsigned nr_lock_ranks = 10;
+inline constexpr unsigned nr_lock_ranks = 9;
+/// Bits of task_context::held_ranks for each rank: a thread can hold up to 63 locks of one rank (by try_lock).
+inline constexpr unsigned held_bits = 6;
+static_assert(nr_lock_ranks * held_bits <= 64);
 /// Names in rank order, for docs/lock-order.md and reports.
 const char* lock_rank_name(lock_rank rank) noexcept;
 
@@ -33,19 +35,46 @@ class KMEM_CAPABILITY("ranked lock") ranked_lock {
   ranked_lock(const ranked_lock&) = delete;
   ranked_lock& operator=(const ranked_lock&) = delete;
 
-  void lock() noexcept KMEM_ACQUIRE();
-  [[nodiscard]] bool try_lock() noexcept KMEM_TRY_ACQUIRE(true);
-  void unlock() noexcept KMEM_RELEASE();
+  void lock() noexcept KMEM_ACQUIRE() KMEM_NO_ANALYSIS {
+    check_rank();
+    uint32_t free = 0;
+    if (KMEM_UNLIKELY(!word_.try_cmpxchg_acquire(free, 1))) lock_slow();  // pairs: lock_word
+    note_held();
+  }
+  [[nodiscard]] bool try_lock() noexcept KMEM_TRY_ACQUIRE(true) KMEM_NO_ANALYSIS {
+    uint32_t free = 0;
+    if (!word_.try_cmpxchg_acquire(free, 1)) return false;  // pairs: lock_word
+    note_held();
+    return true;
+  }
+  void unlock() noexcept KMEM_RELEASE() KMEM_NO_ANALYSIS {
+    note_released();
+    if (KMEM_UNLIKELY(word_.exchange_release(0) == 2)) plat::futex_wake(word_.word(), 1);  // pairs: lock_word
+  }
   /// lock(), or try_lock() when this thread's slow path interrupted another one. Return: whether it is held now.
-  [[nodiscard]] bool lock_unless_nested() noexcept KMEM_TRY_ACQUIRE(true);
+  [[nodiscard]] bool lock_unless_nested() noexcept KMEM_TRY_ACQUIRE(true) KMEM_NO_ANALYSIS {
+    if (KMEM_UNLIKELY(current().depth > 1)) return try_lock();
+    lock();
+    return true;
+  }
   /// For assertions: held by somebody.
   bool is_locked() const noexcept { return word_.peek() != 0; }
+  lock_rank rank() const noexcept { return rank_; }
   /// In the child of a fork: free, whoever held it in the parent.
   void reinit_after_fork() noexcept { word_.store_relaxed(0); }
 
  private:
-  void lock_slow() noexcept KMEM_NO_ANALYSIS;
-  atomic<uint32_t> word_{0};  // 0 free, 1 held, 2 held and somebody waits
+  void lock_slow() noexcept;
+#if defined(KMEM_DEBUG)
+  void check_rank() const noexcept;
+  void note_held() const noexcept;
+  void note_released() const noexcept;
+#else
+  void check_rank() const noexcept {}
+  void note_held() const noexcept {}
+  void note_released() const noexcept {}
+#endif
+  atomic<uint32_t> word_{0};  // 0 free, 1 held, 2 held and somebody may wait
   const lock_rank rank_;
 };
 

@@ -57,10 +57,12 @@ concept platform = requires(reservation& r, void* p, size_t n, uint32_t* word, c
   { P::futex_wait(word, uint32_t{}, uint64_t{}) } noexcept -> std::same_as<bool>;
   { P::futex_wake(word, int{}) } noexcept;
   { P::relax(unsigned{}) } noexcept;
+  { P::yield_point() } noexcept;
   { P::read_file(path, buffer, n) } noexcept -> std::same_as<long>;
   { P::write_all(fd, path, n) } noexcept;
   { P::physical_bytes() } noexcept -> std::same_as<uint64_t>;
   { P::thread_name(buffer, n) } noexcept;
+  { P::is_readable(p) } noexcept -> std::same_as<bool>;
   { P::die() } noexcept;
 };
 

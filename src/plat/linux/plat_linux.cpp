@@ -251,6 +251,14 @@ void plat_linux::thread_name(char* buffer, size_t capacity) noexcept {
   if (capacity != 0) buffer[i] = '\0';
 }
 
+bool plat_linux::is_readable(const void* address) noexcept {
+  // A signal mask is read before the operation is looked at, and there is no operation of this number: EFAULT, or EINVAL.
+  constexpr int no_operation = ~0;
+  constexpr size_t mask_bytes = 8;
+  const errno_guard keep_errno;
+  return syscall(SYS_rt_sigprocmask, no_operation, address, nullptr, mask_bytes) != 0 && errno == EINVAL;
+}
+
 void plat_linux::die() noexcept {
   // abort() would take a lock; a default SIGABRT raised by hand does the same without one.
   struct sigaction by_default {};

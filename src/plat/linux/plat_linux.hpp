@@ -54,6 +54,8 @@ struct plat_linux {
   static uint64_t physical_bytes() noexcept;
   /// The thread's name as /proc/self/comm has it, NUL-terminated.
   static void thread_name(char* buffer, size_t capacity) noexcept;
+  /// Can the 8 bytes at `address`, a multiple of 8, be read without a fault? Touches nothing.
+  static bool is_readable(const void* address) noexcept;
 
   [[noreturn]] static void die() noexcept;
 };
