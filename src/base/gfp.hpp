@@ -19,7 +19,7 @@ inline constexpr unsigned nr_zones = 5;
 enum class migratetype : uint8_t { unmovable, movable, reclaimable };
 inline constexpr unsigned nr_migratetypes = 3;
 
-namespace detail {
+namespace gfp_detail {
 
 /// The highest zone that the four zone bits allow; contradictory ones count as the lowest zone named.
 constexpr zone_idx zone_of_bits(gfp_t bits) noexcept {
@@ -43,12 +43,12 @@ inline constexpr std::array<zone_choice, 16> zone_table = [] {
   return table;
 }();
 
-}  // namespace detail
+}  // namespace gfp_detail
 
 /// The highest zone that a mask allows. Contradictory zone bits (gfp_zone_is_bad) count as the lowest zone named.
-constexpr zone_idx gfp_zone(gfp_t gfp) noexcept { return detail::zone_table[static_cast<uint32_t>(gfp & gfp::zone_bits)].zone; }
+constexpr zone_idx gfp_zone(gfp_t gfp) noexcept { return gfp_detail::zone_table[static_cast<uint32_t>(gfp & gfp::zone_bits)].zone; }
 /// True for combinations of zone bits that mean nothing, such as DMA with HIGHMEM.
-constexpr bool gfp_zone_is_bad(gfp_t gfp) noexcept { return detail::zone_table[static_cast<uint32_t>(gfp & gfp::zone_bits)].bad; }
+constexpr bool gfp_zone_is_bad(gfp_t gfp) noexcept { return gfp_detail::zone_table[static_cast<uint32_t>(gfp & gfp::zone_bits)].bad; }
 /// The mobility a mask promises. MOVABLE with RECLAIMABLE is a contradiction and counts as unmovable, which promises nothing.
 constexpr migratetype gfp_migratetype(gfp_t gfp) noexcept {
   constexpr migratetype by_bits[4] = {migratetype::unmovable, migratetype::movable, migratetype::reclaimable, migratetype::unmovable};
