@@ -6,6 +6,8 @@
 //
 // Budget: charged + free present + metadata <= limit, always (pages; metadata includes the page tables that the arena causes).
 #pragma once
+#include <span>
+
 #include "memmap/page.hpp"
 
 namespace kmem {
@@ -16,8 +18,9 @@ enum class reserve_policy : uint8_t { spec, linux6_1 };
 
 /// Everything that can be configured, with the kernel's parameter names where it has one. Sizes in bytes; 0 = "choose".
 struct machine_config {
-  uint64_t mem = 0;                    // mem=: the budget; 0: cgroup limit (80 %), else physical memory
-  uint64_t span = 0;                   // address space of NORMAL; 0: chosen from the budget
+  uint64_t mem = 0;                    // mem=SIZE: the budget; 0 (mem=auto): cgroup limit less headroom, else physical memory
+  uint32_t mem_percent = 0;            // mem=N%: the budget as a share of the cgroup limit or physical memory; 0: none stated
+  uint64_t span = 0;                   // span=: address space of NORMAL; 0: chosen from the budget
   backing kind = backing::anon;        // backing=anon|memfd
   uint8_t max_order = 11;              // max_order=10|11, exclusive as in kernels before 6.4
   reserve_policy policy = reserve_policy::spec;  // vm.reserve_policy=spec|linux6.1
@@ -42,15 +45,58 @@ struct config_error {
   char text[200] = {};
 };
 
-/// Reads "name=value name=value" (KMEM_CMDLINE) into `config`. Return: false, `config` unchanged and `error` set when a name is unknown or a
-/// value malformed. Context: any.
+/// One row of the table of parameters, from which help texts and docs/parameters.md are made.
+struct parameter_info {
+  const char* name;           // as in name=value
+  const char* values;         // what may be given, with its unit
+  const char* default_value;  // as it could be given, or in words
+  const char* example;        // a value that is accepted
+  const char* help;           // one line
+};
+/// All parameters that parse_config knows, in the order of the documentation. Context: any.
+std::span<const parameter_info> parameters() noexcept;
+
+/// Reads "name=value name=value" (KMEM_CMDLINE; nullptr: nothing) into `config`; `-` and `_` are the same in names and the last of equal
+/// names counts, as in the kernel. Return: false, `config` unchanged and `error` set when a name is unknown, a value malformed or the result
+/// contradicts itself. Context: any.
 bool parse_config(const char* cmdline, machine_config& config, config_error& error) noexcept;
+/// Checks ranges and what must fit together (zones within mem=). Return: false with `error` set. Context: any.
+bool config_is_valid(const machine_config& config, config_error& error) noexcept;
 /// Reads one size: digits with K, M, G, T (1024) or nothing. Return: false if malformed or too large.
 bool parse_size(const char* text, size_t length, uint64_t& bytes) noexcept;
 
-/// The tightest memory limit of the cgroups (v2 and v1) that the process is in, up the hierarchy. Return: bytes, or 0 for none.
-/// `usage_bytes` receives the usage of the group with that limit.
+/// The tightest memory limit (memory.max, memory.high, memory.limit_in_bytes) of the cgroups, v2 and v1, that the process is in, up the
+/// hierarchy. Return: bytes, or 0 for none. `usage_bytes` receives what the group with that limit uses, inactive file cache left out.
+/// Context: reads files; makes and drops a small mapping.
 uint64_t cgroup_limit(const char* path_prefix, uint64_t& usage_bytes) noexcept;
+
+/// Below this no machine is made: the smallest amount that one MAX_ORDER block fits in.
+inline constexpr uint64_t min_budget_bytes = uint64_t{4} << 20;
+/// Budgets are multiples of this when they are chosen rather than stated: the largest block.
+inline constexpr uint64_t budget_step_bytes = uint64_t{4} << 20;
+/// No machine is larger: half of what 32-bit page numbers reach, so that a span has room beyond its budget.
+inline constexpr uint64_t max_budget_bytes = uint64_t{8} << 40;
+
+enum class budget_source : uint8_t { stated, percent_of_cgroup, percent_of_physical, cgroup, physical };
+const char* budget_source_name(budget_source source) noexcept;
+/// A budget and where it comes from, for reports.
+struct budget_choice {
+  nr_pages_t pages;
+  budget_source source = budget_source::physical;
+  uint64_t cgroup_limit_bytes = 0;  // of the group that decided; 0: none was looked for or found
+  uint64_t cgroup_usage_bytes = 0;  // of that group, ours included, inactive file cache left out
+  uint64_t physical_bytes = 0;
+};
+/// The budget that `config` asks for: mem=, else what the tightest container leaves, else physical memory. May sleep (reads /proc and /sys).
+budget_choice choose_budget_explained(const machine_config& config) noexcept;
+nr_pages_t choose_budget(const machine_config& config) noexcept;
+
+/// A reservation that map_metadata fills from its start.
+struct metadata_area {
+  reservation home;
+  size_t used_bytes = 0;  // opened and handed out; a multiple of the page size
+};
+inline constexpr unsigned nr_metadata_areas = 24;  // each twice the one before, from 4 MiB: more than any address space
 
 /// The memory of one machine: arena, descriptor arrays, budget. Written at init; afterwards only what is marked.
 struct memory_map {
@@ -60,6 +106,9 @@ struct memory_map {
   page_block* blocks = nullptr;     // [span_pages / pages_per_block]
   uint8_t* class_map = nullptr;     // [span_pages]; directly below the arena when one reservation could hold both
   reservation arena, descriptors, block_descriptors;
+  reservation class_map_area;       // the class map's own reservation when the arena is a memfd; else unused
+  metadata_area metadata[nr_metadata_areas] KMEM_GUARDED_BY(section_lock);
+  unsigned nr_metadata KMEM_GUARDED_BY(section_lock) = 0;  // areas in use; the last one is the one being filled
   machine_config config;
   nr_pages_t limit;                 // the budget in pages
   atomic<uint64_t> metadata_pages{0};  // counted metadata: descriptors, maps, page tables, per-CPU areas
@@ -81,21 +130,35 @@ struct memory_map {
 
 /// Pages of metadata that opening one block costs: its descriptors (8), its page table (1), and its share of maps, rounded up per section.
 inline constexpr uint32_t metadata_pages_per_block = 9;
+/// Upper bound of what opening `n` neighbouring blocks can cost in all: descriptors and page tables, the pages of the class map (512 bytes a
+/// block) and of the block descriptors (256 bytes) they share, and the page tables of those arrays.
+constexpr nr_pages_t metadata_pages_for_blocks(uint64_t n) noexcept {
+  if (n == 0) return nr_pages_t(0);
+  const uint64_t array_pages = 8 * n + (n * pages_per_block + page_size - 1) / page_size + 1 + (n * sizeof(page_block) + page_size - 1) / page_size + 1;
+  return nr_pages_t(array_pages + n + array_pages / pages_per_block + 4);
+}
 
-/// Chooses the budget (config.mem, cgroup, physical memory), reserves the arena for `span_pages` and its arrays; smaller spans are tried down
-/// to `least_pages` when the system refuses. Nothing is opened yet. Return: err::nomem if even that is refused; `m` as before. May sleep.
+/// Spans are multiples of this, and the arena's base too, so that blocks of every order are naturally aligned as addresses.
+inline constexpr size_t span_step_bytes = size_t{4} << 20;
+
+/// Reserves the arena for `span_pages` and its arrays for a budget of `limit` pages. When the system refuses, or would leave the rest of the
+/// process no address space, smaller spans are tried down to `least_pages`; a limit above the span that was got is lowered to it, with a
+/// message. Nothing is opened yet. Return: err::inval (reported) for a limit below min_budget_bytes or a config that is not valid; err::nomem
+/// if even the smallest span is refused; `m` as before. May sleep.
 err memmap_init(memory_map& m, const machine_config& config, nr_pages_t limit, nr_pages_t span_pages, nr_pages_t least_pages) noexcept;
-/// The budget in pages that `config` asks for, by the rules above. May sleep (reads /proc and /sys).
-nr_pages_t choose_budget(const machine_config& config) noexcept;
-/// Gives everything back to the system. Nobody may use the machine any more.
+/// Gives everything back to the system; `m` can be initialised again. Nobody may use the machine any more.
 void memmap_destroy(memory_map& m) noexcept;
 
-/// Opens blocks [first, first + n) and their descriptors (readable and writable; nothing is touched). One mprotect a section. Passes
-/// fail_mmap. Return: blocks opened from `first` on (0 when refused; may be fewer than n). Context: may do system calls; section_lock held.
+/// Opens blocks [first, first + n), their descriptors and their part of the class map (readable and writable; nothing is touched, and no
+/// field of a page_block is set). Any order of ranges, again and again, is fine. Passes fail_mmap once for each of the four parts. Return:
+/// blocks opened from `first` on: n, fewer only at the end of the span, or 0 when the system refuses; then parts may stay open, which costs
+/// nothing, and the call may be repeated with the same or a smaller range. Context: does system calls; section_lock held.
 uint32_t open_blocks(memory_map& m, uint32_t first, uint32_t n) noexcept KMEM_REQUIRES(m.section_lock);
 
-/// A metadata area of its own (per-CPU arrays, sheaves), readable and writable, counted page by page as it is used. Return: nullptr when refused.
-char* map_metadata(memory_map& m, size_t bytes) noexcept;
+/// Metadata (per-CPU arrays, page lists): whole pages that read as zero, page-aligned, untouched and never given back before memmap_destroy.
+/// The caller charges them as he touches them. Passes fail_mmap. Return: nullptr when refused, for 0 bytes, or if a nested slow path finds
+/// the section lock taken. Context: any that may do system calls.
+char* map_metadata(memory_map& m, size_t bytes) noexcept KMEM_EXCLUDES(m.section_lock);
 
 }  // inline namespace
 }  // namespace kmem
