@@ -40,10 +40,9 @@ def root_argument(description):
 def tree_files(root):
     """Files of the tree, sorted: what git knows or would add; every file where there is no git."""
     root = pathlib.Path(root).resolve()
-    if (root / ".git").exists():
-        listing = subprocess.run(["git", "-C", str(root), "ls-files", "-co", "--exclude-standard", "-z"],
-                                 check=True, capture_output=True).stdout
-        found = [root / name for name in listing.decode().split("\0") if name]
+    listing = subprocess.run(["git", "-C", str(root), "ls-files", "-co", "--exclude-standard", "-z"], check=False, capture_output=True)
+    if (root / ".git").exists() and listing.returncode == 0:
+        found = [root / name for name in listing.stdout.decode().split("\0") if name]
     else:
         found = [p for p in root.rglob("*") if not SKIPPED_FOLDERS & set(p.relative_to(root).parts)]
     return sorted(p for p in found if p.is_file())
