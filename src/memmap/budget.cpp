@@ -52,11 +52,16 @@ struct tightest_group {
 
 const char* budget_source_name(budget_source source) noexcept {
   switch (source) {
-    case budget_source::stated: return "mem=";
-    case budget_source::percent_of_cgroup: return "mem=, a share of the cgroup's limit";
-    case budget_source::percent_of_physical: return "mem=, a share of physical memory";
-    case budget_source::cgroup: return "the cgroup's limit";
-    case budget_source::physical: return "physical memory";
+    case budget_source::stated:
+      return "mem=";
+    case budget_source::percent_of_cgroup:
+      return "mem=, a share of the cgroup's limit";
+    case budget_source::percent_of_physical:
+      return "mem=, a share of physical memory";
+    case budget_source::cgroup:
+      return "the cgroup's limit";
+    case budget_source::physical:
+      return "physical memory";
   }
   return "?";
 }

@@ -28,24 +28,10 @@ struct buffers {
   char root[4096];
 };
 
-/// A piece of text that is not NUL-terminated.
-struct piece {
-  const char* text = nullptr;
-  size_t length = 0;
-  char operator[](size_t i) const noexcept { return i < length ? text[i] : '\0'; }
-  piece from(size_t i) const noexcept { return i < length ? piece{text + i, length - i} : piece{}; }
-};
-
 size_t find(piece p, char c) noexcept {
   size_t i = 0;
   while (i < p.length && p.text[i] != c) ++i;
   return i;
-}
-
-bool equal(piece p, const char* text) noexcept {
-  for (size_t i = 0; i < p.length; ++i)
-    if (text[i] == '\0' || text[i] != p.text[i]) return false;
-  return text[p.length] == '\0';
 }
 
 /// Takes what comes before the next `separator` off the front of `rest`.
@@ -79,12 +65,6 @@ bool decode(piece field, char* buffer, size_t capacity) noexcept {
   return true;
 }
 
-size_t length_of(const char* text) noexcept {
-  size_t n = 0;
-  while (text[n] != '\0') ++n;
-  return n;
-}
-
 /// Copies a group's path without a trailing slash, cut before a component ".." (a group outside the visible part).
 bool copy_group(piece path, char* buffer, size_t capacity) noexcept {
   size_t out = 0;
@@ -102,7 +82,7 @@ bool copy_group(piece path, char* buffer, size_t capacity) noexcept {
 
 /// What follows `root` in `group`, if `group` lies in it. Return: nullptr if it does not.
 const char* below_root(const char* group, const char* root) noexcept {
-  size_t n = length_of(root);
+  size_t n = whole(root).length;
   if (n == 1 && root[0] == '/') n = 0;
   for (size_t i = 0; i < n; ++i)
     if (group[i] != root[i]) return nullptr;
@@ -119,8 +99,12 @@ struct hierarchy {
 };
 
 constexpr hierarchy version2{{"/memory.max", "/memory.high"}, "/memory.current", "inactive_file", nullptr, "cgroup2", "/sys/fs/cgroup"};
-constexpr hierarchy version1{{"/memory.limit_in_bytes", nullptr}, "/memory.usage_in_bytes", "total_inactive_file",
-                             "hierarchical_memory_limit", "cgroup", "/sys/fs/cgroup/memory"};
+constexpr hierarchy version1{{"/memory.limit_in_bytes", nullptr},
+                             "/memory.usage_in_bytes",
+                             "total_inactive_file",
+                             "hierarchical_memory_limit",
+                             "cgroup",
+                             "/sys/fs/cgroup/memory"};
 
 /// v1 writes "no limit" as the largest multiple of the page size that a signed number holds.
 constexpr uint64_t unlimited = uint64_t{1} << 62;
@@ -152,7 +136,7 @@ class walker {
       walk_group(version1, piece{});
       return;
     }
-    piece rest{b_.groups, length_of(b_.groups)};
+    piece rest = whole(b_.groups);
     while (rest.length != 0) {
       piece path = next(rest, '\n');
       const piece id = next(path, ':');
@@ -176,17 +160,18 @@ class walker {
     if (!copy_group(path, b_.group, sizeof b_.group)) return;
     const char* below = b_.group;
     if (!read("/proc/self/mountinfo", b_.mounts, sizeof b_.mounts)) {
-      decode({h.usual_mount_point, length_of(h.usual_mount_point)}, b_.mount_point, sizeof b_.mount_point);
+      decode(whole(h.usual_mount_point), b_.mount_point, sizeof b_.mount_point);
     } else if (!find_mount(h, below)) {
       return;
     }
     read_levels(h, below);
   }
 
-  /// The mount of the hierarchy that shows the group; failing that, the first one of the hierarchy, under which the group's path is tried.
+  /// The mount of the hierarchy that shows the group; failing that, the first one of the hierarchy, under which the group's path is
+  /// tried.
   bool find_mount(const hierarchy& h, const char*& below) noexcept {
     bool found = false;
-    piece rest{b_.mounts, length_of(b_.mounts)};
+    piece rest = whole(b_.mounts);
     while (rest.length != 0) {
       piece line = next(rest, '\n');
       for (int field = 0; field < 3; ++field) next(line, ' ');
@@ -220,7 +205,7 @@ class walker {
   }
   bool read_level_stat(size_t level, const char* key, uint64_t& value) noexcept {
     if (!read_level_file(level, "/memory.stat")) return false;
-    piece rest{b_.value, length_of(b_.value)};
+    piece rest = whole(b_.value);
     while (rest.length != 0) {
       piece line = next(rest, '\n');
       if (equal(next(line, ' '), key)) return line.length != 0 && parse_number(line.text, value);

@@ -14,23 +14,6 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 namespace {
 
-struct piece {
-  const char* text;
-  size_t length;
-};
-
-size_t length_of(const char* text) noexcept {
-  size_t n = 0;
-  while (text[n] != '\0') ++n;
-  return n;
-}
-
-bool equal(piece p, const char* text) noexcept {
-  for (size_t i = 0; i < p.length; ++i)
-    if (text[i] == '\0' || text[i] != p.text[i]) return false;
-  return text[p.length] == '\0';
-}
-
 // ---- values -----------------------------------------------------------------------------------------------------------------
 
 /// Decimal digits and nothing else. Return: false if malformed or above `most`.
@@ -40,9 +23,8 @@ bool parse_decimal(piece value, uint64_t most, uint64_t& result) noexcept {
   for (size_t i = 0; i < value.length; ++i) {
     if (value.text[i] < '0' || value.text[i] > '9') return false;
     const auto digit = static_cast<uint64_t>(value.text[i] - '0');
-    if (result > (most - digit % (most + 1)) / 10) return false;
+    if (digit > most || result > (most - digit) / 10) return false;
     result = result * 10 + digit;
-    if (result > most) return false;
   }
   return true;
 }
@@ -173,7 +155,8 @@ constexpr parameter table[] = {
     {{"mem", "auto, N% or a size of 4M to 8T", "auto", "mem=512M",
       "The budget: what the machine may use in all. auto: 80 % of the cgroup's limit, less if others use it, else physical memory."},
      parse_mem},
-    {{"cgroup", "0 or 1", "1", "cgroup=0", "Whether the limits of the process's cgroups count when mem is auto or a percentage."}, parse_cgroup},
+    {{"cgroup", "0 or 1", "1", "cgroup=0", "Whether the limits of the process's cgroups count when mem is auto or a percentage."},
+     parse_cgroup},
     {{"span", size_or_auto, "auto", "span=4G", "Address space of zone NORMAL."}, parse_auto_size<&machine_config::span>},
     {{"backing", "anon or memfd", "anon", "backing=memfd",
       "Private anonymous memory, or a memfd whose pages may have a second address and are shared with a forked child."},
@@ -193,7 +176,8 @@ constexpr parameter table[] = {
       "Distance between the min, low and high watermarks."},
      parse_watermark_scale},
     {{"vm.lowmem_reserve_ratio", "one to five numbers (DMA,DMA32,NORMAL,HIGHMEM,MOVABLE)", "256,256,32,0,0",
-      "vm.lowmem_reserve_ratio=256,256,32", "Share (one part in so many) of higher zones that a zone keeps from their requests; 0: nothing."},
+      "vm.lowmem_reserve_ratio=256,256,32",
+      "Share (one part in so many) of higher zones that a zone keeps from their requests; 0: nothing."},
      parse_lowmem_ratio},
     {{"vm.reserve_policy", "spec or linux6.1", "spec", "vm.reserve_policy=linux6.1",
       "Who may use the last pages: GFP_ATOMIC down to the last one, or the depths of Linux 6.1."},
@@ -201,12 +185,14 @@ constexpr parameter table[] = {
     {{"vm.reserve_backed_kbytes", "all, or KiB", "all", "vm.reserve_backed_kbytes=128",
       "How much of the reserve is backed by memory from the start. all: as much as vm.min_free_kbytes."},
      parse_reserve_backed},
-    {{"vm.alloc_wait_ms", "milliseconds", "0", "vm.alloc_wait_ms=100", "How long an allocation that may sleep waits for memory before it fails."},
+    {{"vm.alloc_wait_ms", "milliseconds", "0", "vm.alloc_wait_ms=100",
+      "How long an allocation that may sleep waits for memory before it fails."},
      parse_alloc_wait},
     {{"kmalloc_max", size_or_auto, "auto", "kmalloc_max=128K", "The largest kmalloc. auto: the largest block of pages."},
      parse_auto_size<&machine_config::kmalloc_max>},
     {{"cpus", "auto, or 1 to 1024", "auto", "cpus=8", "Possible CPUs. auto: those of the system."}, parse_cpus},
-    {{"failslab", fail_values, "1,0,0,-1", "failslab=1,10,0,-1", "Makes allocations of slab objects fail."}, parse_fail<fail_point::failslab>},
+    {{"failslab", fail_values, "1,0,0,-1", "failslab=1,10,0,-1", "Makes allocations of slab objects fail."},
+     parse_fail<fail_point::failslab>},
     {{"fail_page_alloc", fail_values, "1,0,0,-1", "fail_page_alloc=10,100,0,5", "Makes allocations of pages fail."},
      parse_fail<fail_point::fail_page_alloc>},
     {{"fail_mmap", fail_values, "1,0,0,-1", "fail_mmap=1,100,67108864,1", "Makes requests for address space and for opening it fail."},
@@ -231,8 +217,6 @@ bool same_name(piece a, piece b) noexcept {
     if (canonical(a.text[i]) != canonical(b.text[i])) return false;
   return true;
 }
-
-piece whole(const char* text) noexcept { return {text, length_of(text)}; }
 
 /// What follows the last '.': names without their "vm." are a frequent slip.
 piece last_part(piece name) noexcept {
@@ -357,7 +341,8 @@ bool zones_are_valid(const machine_config& c, text_writer& out) noexcept {
   const char* const names[] = {"zone_dma", "zone_dma32", "highmem", "movablecore"};
   uint64_t left = c.mem != 0 ? c.mem : max_budget_bytes;
   for (unsigned i = 0; i < 4; ++i) {
-    if (sizes[i] >= left) return too_large(out, names[i], sizes[i], ": leaves nothing of the budget for the other zones, of which there is ", left);
+    if (sizes[i] >= left)
+      return too_large(out, names[i], sizes[i], ": leaves nothing of the budget for the other zones, of which there is ", left);
     left -= sizes[i];
   }
   return true;
@@ -388,11 +373,25 @@ bool parse_size(const char* text, size_t length, uint64_t& bytes) noexcept {
   unsigned shift = 0;
   if (length != 0) {
     switch (text[length - 1]) {
-      case 'T': case 't': shift += 10; [[fallthrough]];
-      case 'G': case 'g': shift += 10; [[fallthrough]];
-      case 'M': case 'm': shift += 10; [[fallthrough]];
-      case 'K': case 'k': shift += 10; --length; break;
-      default: break;
+      case 'T':
+      case 't':
+        shift += 10;
+        [[fallthrough]];
+      case 'G':
+      case 'g':
+        shift += 10;
+        [[fallthrough]];
+      case 'M':
+      case 'm':
+        shift += 10;
+        [[fallthrough]];
+      case 'K':
+      case 'k':
+        shift += 10;
+        --length;
+        break;
+      default:
+        break;
     }
   }
   uint64_t number = 0;

@@ -104,7 +104,11 @@ bool check_arguments(const machine_config& config, nr_pages_t limit) noexcept {
   if (!config_is_valid(config, error)) {
     text.str("kmem: ").str(error.text);
   } else if (limit.raw() < min_budget_bytes >> page_shift) {
-    text.str("kmem: a budget of ").dec(bytes(limit) >> 10).str(" KiB is too small: at least ").dec(min_budget_bytes >> 10).str(" KiB are needed");
+    text.str("kmem: a budget of ")
+        .dec(bytes(limit) >> 10)
+        .str(" KiB is too small: at least ")
+        .dec(min_budget_bytes >> 10)
+        .str(" KiB are needed");
   } else {
     return true;
   }
