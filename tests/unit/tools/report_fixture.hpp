@@ -44,7 +44,13 @@ inline const std::vector<gfp_shape>& shapes() {
       {"GFP_HIGHUSER|__GFP_ACCOUNT", "GFP_HIGHUSER", 3317, 4096, {100, 0, 0, 0}, 4, "give-back"},
       {"GFP_NOIO|__GFP_NOWARN|__GFP_NORETRY|__GFP_NOMEMALLOC", "GFP_NOIO", 1789, 2048, {97, 3, 0, 0}, 190, "drain"},
       {"GFP_NOWAIT|__GFP_IO|__GFP_FS|__GFP_NOWARN|__GFP_NORETRY|__GFP_COMP", "GFP_NOWAIT", 483, 16384, {98, 2, 0, 0}, 77, "larger classes"},
-      {"__GFP_IO|__GFP_FS|__GFP_NOWARN|__GFP_NORETRY|__GFP_COMP|__GFP_NOMEMALLOC|__GFP_RECLAIMABLE", "other", 11, 32768, {100, 0, 0, 0}, 0, "drain"},
+      {"__GFP_IO|__GFP_FS|__GFP_NOWARN|__GFP_NORETRY|__GFP_COMP|__GFP_NOMEMALLOC|__GFP_RECLAIMABLE",
+       "other",
+       11,
+       32768,
+       {100, 0, 0, 0},
+       0,
+       "drain"},
       {"GFP_USER|__GFP_COMP|__GFP_WRITE", "GFP_USER", 2, 4096, {100, 0, 0, 0}, 0, "reclaim"},
   };
   return all;
@@ -52,9 +58,7 @@ inline const std::vector<gfp_shape>& shapes() {
 
 class generator {
  public:
-  generator(std::uint64_t budget, bool suffices) : random_(suffices ? 11u : 12u), suffices_(suffices) {
-    result_.budget_bytes = budget;
-  }
+  generator(std::uint64_t budget, bool suffices) : random_(suffices ? 11u : 12u), suffices_(suffices) { result_.budget_bytes = budget; }
 
   replay_result make() {
     run();
@@ -91,7 +95,8 @@ class generator {
     total.frees = 433182;
     total.live_at_end_objects = 5212;
     total.live_at_end_bytes = 5 * mib + 812345;
-    result_.gfp_classes = {"GFP_KERNEL", "GFP_ATOMIC", "GFP_NOWAIT", "GFP_NOIO", "GFP_NOFS", "GFP_USER", "GFP_HIGHUSER", "GFP_HIGHUSER_MOVABLE", "other"};
+    result_.gfp_classes = {"GFP_KERNEL", "GFP_ATOMIC",   "GFP_NOWAIT",           "GFP_NOIO", "GFP_NOFS",
+                           "GFP_USER",   "GFP_HIGHUSER", "GFP_HIGHUSER_MOVABLE", "other"};
   }
 
   void flags() {
@@ -178,7 +183,8 @@ class generator {
       one.live_bytes = static_cast<std::uint64_t>(charged * 0.93 * static_cast<double>(mib));
       one.metadata_bytes = static_cast<std::uint64_t>(metadata * static_cast<double>(mib));
       one.budget_bytes = result_.budget_bytes;
-      one.free_present_bytes = static_cast<std::uint64_t>(std::min(3.0 + 5.0 * uniform(), std::max(0.0, budget - charged - metadata)) * static_cast<double>(mib));
+      one.free_present_bytes = static_cast<std::uint64_t>(std::min(3.0 + 5.0 * uniform(), std::max(0.0, budget - charged - metadata)) *
+                                                          static_cast<double>(mib));
       one.reserve_bytes = static_cast<std::uint64_t>((over > 0.0 ? 0.4 + uniform() : 2.0) * static_cast<double>(mib));
       one.arena_resident_bytes = one.charged_bytes * 97 / 100;
       one.droppable_bytes = static_cast<std::uint64_t>(std::max(0.0, charged - 24.0) * 0.8 * static_cast<double>(mib));
@@ -265,20 +271,31 @@ class generator {
       double fill;
       double rounding;
     };
-    static const shape all[] = {
-        {"vm_area_struct", false, 208, 9120, 1, 0.91, 0.04},   {"dentry", false, 192, 21120, 1, 0.97, 0.0},
-        {"radix_tree_node", false, 576, 6410, 4, 0.88, 0.0},   {"inode_cache", false, 600, 2610, 4, 0.93, 0.01},
-        {"anon_vma_chain", false, 64, 15240, 1, 0.84, 0.0},    {"anon_vma", false, 112, 8120, 1, 0.86, 0.07},
-        {"filp", false, 256, 2840, 1, 0.62, 0.09},             {"sock_inode_cache", false, 832, 940, 8, 0.71, 0.02},
-        {"skbuff_head_cache", false, 256, 610, 1, 0.33, 0.09}, {"task_struct", false, 4160, 124, 8, 0.9, 0.0},
-        {"maple_node", false, 256, 3310, 1, 0.79, 0.0},        {"signal_cache", false, 1088, 130, 8, 0.54, 0.0},
-        {"TCP", false, 2304, 88, 8, 0.41, 0.0},                {"pid", false, 128, 512, 1, 0.77, 0.11},
-        {"kmalloc-8", true, 8, 412, 1, 0.81, 0.32},            {"kmalloc-16", true, 16, 3120, 1, 0.93, 0.21},
-        {"kmalloc-32", true, 32, 2010, 1, 0.88, 0.09},         {"kmalloc-64", true, 64, 6210, 1, 0.94, 0.12},
-        {"kmalloc-128", true, 128, 911, 1, 0.71, 0.08},        {"kmalloc-256", true, 256, 1620, 1, 0.78, 0.03},
-        {"kmalloc-512", true, 512, 812, 1, 0.72, 0.11},        {"kmalloc-1k", true, 1024, 1310, 2, 0.55, 0.02},
-        {"kmalloc-2k", true, 2048, 310, 4, 0.69, 0.06},        {"kmalloc-4k", true, 4096, 214, 8, 0.83, 0.04},
-        {"kmalloc-8k", true, 8192, 31, 8, 0.74, 0.01}};
+    static const shape all[] = {{"vm_area_struct", false, 208, 9120, 1, 0.91, 0.04},
+                                {"dentry", false, 192, 21120, 1, 0.97, 0.0},
+                                {"radix_tree_node", false, 576, 6410, 4, 0.88, 0.0},
+                                {"inode_cache", false, 600, 2610, 4, 0.93, 0.01},
+                                {"anon_vma_chain", false, 64, 15240, 1, 0.84, 0.0},
+                                {"anon_vma", false, 112, 8120, 1, 0.86, 0.07},
+                                {"filp", false, 256, 2840, 1, 0.62, 0.09},
+                                {"sock_inode_cache", false, 832, 940, 8, 0.71, 0.02},
+                                {"skbuff_head_cache", false, 256, 610, 1, 0.33, 0.09},
+                                {"task_struct", false, 4160, 124, 8, 0.9, 0.0},
+                                {"maple_node", false, 256, 3310, 1, 0.79, 0.0},
+                                {"signal_cache", false, 1088, 130, 8, 0.54, 0.0},
+                                {"TCP", false, 2304, 88, 8, 0.41, 0.0},
+                                {"pid", false, 128, 512, 1, 0.77, 0.11},
+                                {"kmalloc-8", true, 8, 412, 1, 0.81, 0.32},
+                                {"kmalloc-16", true, 16, 3120, 1, 0.93, 0.21},
+                                {"kmalloc-32", true, 32, 2010, 1, 0.88, 0.09},
+                                {"kmalloc-64", true, 64, 6210, 1, 0.94, 0.12},
+                                {"kmalloc-128", true, 128, 911, 1, 0.71, 0.08},
+                                {"kmalloc-256", true, 256, 1620, 1, 0.78, 0.03},
+                                {"kmalloc-512", true, 512, 812, 1, 0.72, 0.11},
+                                {"kmalloc-1k", true, 1024, 1310, 2, 0.55, 0.02},
+                                {"kmalloc-2k", true, 2048, 310, 4, 0.69, 0.06},
+                                {"kmalloc-4k", true, 4096, 214, 8, 0.83, 0.04},
+                                {"kmalloc-8k", true, 8192, 31, 8, 0.74, 0.01}};
     result_.cache_moment = "at the charged peak";
     for (const shape& one : all) {
       cache_row row;
@@ -299,7 +316,8 @@ class generator {
   }
 
   void blocks() {
-    result_.block_caches = {"dentry", "vm_area_struct", "radix_tree_node", "inode_cache", "anon_vma_chain", "kmalloc-1k", "kmalloc-64", "filp"};
+    result_.block_caches = {"dentry",         "vm_area_struct", "radix_tree_node", "inode_cache",
+                            "anon_vma_chain", "kmalloc-1k",     "kmalloc-64",      "filp"};
     constexpr std::size_t count = 24;
     std::size_t peak = 0;
     for (std::size_t number = 0; number < count; ++number) {
@@ -356,9 +374,10 @@ class generator {
     for (const cache_row& row : result_.by_cache) {
       char line[256];
       std::snprintf(line, sizeof line, "%-17s %6llu %6llu %6llu %4llu %4u : tunables    0    0    0 : slabdata %6llu %6llu      0",
-                    row.name.c_str(), static_cast<unsigned long long>(row.active_objects), static_cast<unsigned long long>(row.total_objects),
-                    static_cast<unsigned long long>(row.object_bytes), static_cast<unsigned long long>(row.total_objects / row.slabs),
-                    row.pages_per_slab, static_cast<unsigned long long>(row.slabs), static_cast<unsigned long long>(row.slabs));
+                    row.name.c_str(), static_cast<unsigned long long>(row.active_objects),
+                    static_cast<unsigned long long>(row.total_objects), static_cast<unsigned long long>(row.object_bytes),
+                    static_cast<unsigned long long>(row.total_objects / row.slabs), row.pages_per_slab,
+                    static_cast<unsigned long long>(row.slabs), static_cast<unsigned long long>(row.slabs));
       result_.slabinfo.emplace_back(line);
     }
     result_.buddyinfo = {"Node 0, zone      DMA      0      0      0      0      0      0      0      0      1      1      2 ",

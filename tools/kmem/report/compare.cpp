@@ -91,9 +91,7 @@ std::vector<name_count> failed_by_step(const replay_result& result) {
   return out;
 }
 
-bool is_clean(const replay_result& result) noexcept {
-  return result.completed && result.total.failed == 0 && result.total.errors == 0;
-}
+bool is_clean(const replay_result& result) noexcept { return result.completed && result.total.failed == 0 && result.total.errors == 0; }
 
 std::string verdict(const replay_result& result) {
   const totals& total = result.total;

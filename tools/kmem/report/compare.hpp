@@ -16,8 +16,8 @@ struct outcome {
 };
 
 struct outcome_pair {
-  std::string name;       // gfp string, gfp class, context or step
-  std::string detail;     // context of a class, else empty
+  std::string name;    // gfp string, gfp class, context or step
+  std::string detail;  // context of a class, else empty
   outcome first;
   outcome second;
 };

@@ -12,13 +12,25 @@ bool is_continuation(char byte) noexcept { return (static_cast<unsigned char>(by
 
 void append_escaped(std::string& out, char byte) {
   switch (byte) {
-    case '&': out += "&amp;"; break;
-    case '<': out += "&lt;"; break;
-    case '>': out += "&gt;"; break;
-    case '"': out += "&quot;"; break;
-    case '\'': out += "&#39;"; break;
+    case '&':
+      out += "&amp;";
+      break;
+    case '<':
+      out += "&lt;";
+      break;
+    case '>':
+      out += "&gt;";
+      break;
+    case '"':
+      out += "&quot;";
+      break;
+    case '\'':
+      out += "&#39;";
+      break;
     case '\t':
-    case '\n': out += byte; break;
+    case '\n':
+      out += byte;
+      break;
     default:
       if (static_cast<unsigned char>(byte) < 0x20 || byte == 0x7F) {
         out += replacement;

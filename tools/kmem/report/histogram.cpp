@@ -40,9 +40,7 @@ void latency_histogram::merge(const latency_histogram& other) noexcept {
   min_ = std::min(min_, other.min_);
 }
 
-double latency_histogram::mean() const noexcept {
-  return count_ == 0 ? 0.0 : static_cast<double>(sum_) / static_cast<double>(count_);
-}
+double latency_histogram::mean() const noexcept { return count_ == 0 ? 0.0 : static_cast<double>(sum_) / static_cast<double>(count_); }
 
 std::uint64_t latency_histogram::percentile(double percent) const noexcept {
   if (count_ == 0) {
@@ -84,8 +82,8 @@ bool latency_histogram::restore(const std::vector<bucket>& buckets, std::uint64_
   }
   if (fresh.count_ != 0) {
     const std::vector<bucket> filled = fresh.filled_buckets();
-    const bool fits = min >= filled.front().low && min <= filled.front().high && max >= filled.back().low &&
-                      max <= filled.back().high && min <= max;
+    const bool fits =
+        min >= filled.front().low && min <= filled.front().high && max >= filled.back().low && max <= filled.back().high && min <= max;
     if (!fits) {
       return false;
     }

@@ -15,8 +15,8 @@ namespace kmem::tool::report {
 
 class latency_histogram {
  public:
-  static constexpr unsigned sub_bits = 5;                        // 32 buckets an octave
-  static constexpr unsigned top_bits = 42;                       // first power of two that is not told apart
+  static constexpr unsigned sub_bits = 5;   // 32 buckets an octave
+  static constexpr unsigned top_bits = 42;  // first power of two that is not told apart
   static constexpr std::size_t sub_buckets = std::size_t{1} << sub_bits;
   static constexpr std::size_t bucket_count = sub_buckets * (top_bits - sub_bits + 1);
 
@@ -41,9 +41,9 @@ class latency_histogram {
 
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
   [[nodiscard]] std::uint64_t sum() const noexcept { return sum_; }
-  [[nodiscard]] std::uint64_t max() const noexcept { return max_; }                      // 0 when empty
-  [[nodiscard]] std::uint64_t min() const noexcept { return count_ == 0 ? 0 : min_; }    // 0 when empty
-  [[nodiscard]] double mean() const noexcept;                                            // 0 when empty
+  [[nodiscard]] std::uint64_t max() const noexcept { return max_; }                    // 0 when empty
+  [[nodiscard]] std::uint64_t min() const noexcept { return count_ == 0 ? 0 : min_; }  // 0 when empty
+  [[nodiscard]] double mean() const noexcept;                                          // 0 when empty
 
   // Return: a value v such that at least `percent` percent of the recorded values are <= v, the smallest one that
   // the buckets can name; never above max(); 0 when empty. `percent` outside [0, 100], NaN too, is clamped.

@@ -17,7 +17,7 @@ namespace kmem::tool::report {
 [[nodiscard]] std::string card(std::string_view label, std::string_view value, std::string_view note, std::string_view shade = "");
 [[nodiscard]] std::string data_block(std::string_view id, std::string_view json);  // <script type="application/json">
 [[nodiscard]] std::string legend_item(std::string_view shade, std::string_view text);
-[[nodiscard]] std::string html_ns(std::uint64_t ns);                               // with the micro sign
+[[nodiscard]] std::string html_ns(std::uint64_t ns);  // with the micro sign
 [[nodiscard]] std::string_view page_style();
 [[nodiscard]] std::string_view page_script();
 

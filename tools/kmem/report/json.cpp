@@ -36,7 +36,8 @@ template <typename Value>
   if (!node.is_number_integer()) {
     throw json_error(fmt::format("{}: expected a whole number, found {}", place, node.type_name()));
   }
-  const bool fits = node.is_number_unsigned() ? std::in_range<Value>(node.get<std::uint64_t>()) : std::in_range<Value>(node.get<std::int64_t>());
+  const bool fits =
+      node.is_number_unsigned() ? std::in_range<Value>(node.get<std::uint64_t>()) : std::in_range<Value>(node.get<std::int64_t>());
   if (!fits) {
     throw json_error(fmt::format("{}: {} is out of range", place, node.dump()));
   }
@@ -339,7 +340,8 @@ void check_format(const reader& read) {
   read("format", name);
   read("format_version", version);
   if (name != format_name || version != format_version) {
-    throw json_error(fmt::format("document: this is '{}' version {}, expected '{}' version {}", name, version, format_name, format_version));
+    throw json_error(
+        fmt::format("document: this is '{}' version {}, expected '{}' version {}", name, version, format_name, format_version));
   }
 }
 
@@ -383,9 +385,7 @@ json to_json(const replay_result& result) {
   return out;
 }
 
-std::string json_text(const replay_result& result) {
-  return to_json(result).dump(1, ' ', false, json::error_handler_t::replace) + "\n";
-}
+std::string json_text(const replay_result& result) { return to_json(result).dump(1, ' ', false, json::error_handler_t::replace) + "\n"; }
 
 replay_result result_from_json(std::string_view text) {
   json document;

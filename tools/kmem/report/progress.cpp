@@ -88,7 +88,9 @@ std::string progress_bar::line(const progress_state& state, std::uint64_t elapse
   const double seconds = static_cast<double>(elapsed_ns) / 1e9;
   const double rate = seconds > 0.0 ? static_cast<double>(state.events) / seconds : 0.0;
   const std::string percent_text =
-      state.whole == 0 ? "" : fmt::format("{:>3.0f} %", std::min(100.0, 100.0 * static_cast<double>(state.done) / static_cast<double>(state.whole)));
+      state.whole == 0
+          ? ""
+          : fmt::format("{:>3.0f} %", std::min(100.0, 100.0 * static_cast<double>(state.done) / static_cast<double>(state.whole)));
   std::vector<std::pair<std::string, tint>> parts;
   parts.emplace_back(short_count(state.events) + " events", tint::none);
   parts.emplace_back(short_count(static_cast<std::uint64_t>(rate)) + "/s", tint::none);
@@ -109,7 +111,8 @@ std::string progress_bar::line(const progress_state& state, std::uint64_t elapse
     tail += "  " + tinted(text, shade, colour);
   }
   if (state.whole != 0 && columns > width + 8) {
-    out = tinted(text_bar(state.done, state.whole, std::min<std::size_t>(30, columns - width - 1), unicode), tint::blue, colour) + " " + out;
+    out =
+        tinted(text_bar(state.done, state.whole, std::min<std::size_t>(30, columns - width - 1), unicode), tint::blue, colour) + " " + out;
   }
   return width > columns ? std::string() : out + tail;
 }

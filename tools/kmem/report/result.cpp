@@ -8,34 +8,50 @@ namespace kmem::tool::report {
 
 std::string_view to_string(alloc_context context) noexcept {
   switch (context) {
-    case alloc_context::task: return "task";
-    case alloc_context::task_atomic: return "task, atomic";
-    case alloc_context::softirq: return "softirq";
-    case alloc_context::hardirq: return "hardirq";
+    case alloc_context::task:
+      return "task";
+    case alloc_context::task_atomic:
+      return "task, atomic";
+    case alloc_context::softirq:
+      return "softirq";
+    case alloc_context::hardirq:
+      return "hardirq";
   }
   return "unknown";
 }
 
 std::string_view to_string(latency_path path) noexcept {
   switch (path) {
-    case latency_path::per_cpu: return "per-CPU";
-    case latency_path::slab_refill: return "slab refill";
-    case latency_path::page_allocator: return "page allocator";
-    case latency_path::slow_chain: return "slow chain";
-    case latency_path::free: return "free";
+    case latency_path::per_cpu:
+      return "per-CPU";
+    case latency_path::slab_refill:
+      return "slab refill";
+    case latency_path::page_allocator:
+      return "page allocator";
+    case latency_path::slow_chain:
+      return "slow chain";
+    case latency_path::free:
+      return "free";
   }
   return "unknown";
 }
 
 std::string_view to_string(block_owner owner) noexcept {
   switch (owner) {
-    case block_owner::free_present: return "free, present";
-    case block_owner::slab: return "slab";
-    case block_owner::pages: return "pages";
-    case block_owner::mixed: return "mixed";
-    case block_owner::reserve: return "reserve";
-    case block_owner::large: return "large";
-    case block_owner::in_transit: return "in transit";
+    case block_owner::free_present:
+      return "free, present";
+    case block_owner::slab:
+      return "slab";
+    case block_owner::pages:
+      return "pages";
+    case block_owner::mixed:
+      return "mixed";
+    case block_owner::reserve:
+      return "reserve";
+    case block_owner::large:
+      return "large";
+    case block_owner::in_transit:
+      return "in transit";
   }
   return "unknown";
 }

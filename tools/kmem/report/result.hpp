@@ -26,7 +26,7 @@ enum class alloc_context : std::uint8_t {
   task,         // may sleep
   task_atomic,  // in a task, with preemption, bottom halves or interrupts off
   softirq,
-  hardirq,      // NMI included
+  hardirq,  // NMI included
 };
 inline constexpr std::size_t alloc_context_count = 4;
 
@@ -52,33 +52,33 @@ struct name_count {
 
 struct trace_info {
   std::string path;
-  std::string compression;         // "none", "gzip", "xz", "zstd"
-  std::uint64_t file_bytes = 0;    // as stored
+  std::string compression;       // "none", "gzip", "xz", "zstd"
+  std::uint64_t file_bytes = 0;  // as stored
   std::uint64_t lines = 0;
-  std::uint64_t events = 0;        // events replayed from this trace
-  std::uint64_t duration_ns = 0;   // last event minus first event
-  std::uint32_t cpus = 0;          // traced CPUs
-  std::string kernel;              // for instance "Linux 6.1.192"; empty when the trace does not say
+  std::uint64_t events = 0;       // events replayed from this trace
+  std::uint64_t duration_ns = 0;  // last event minus first event
+  std::uint32_t cpus = 0;         // traced CPUs
+  std::string kernel;             // for instance "Linux 6.1.192"; empty when the trace does not say
 };
 
 struct kind_row {
-  std::string kind;                // "kmalloc", "kfree", "mm_page_alloc", ...
-  std::uint64_t events = 0;        // as read from the trace
-  std::uint64_t replayed = 0;      // handed to the library
-  std::uint64_t skipped = 0;       // the same request seen a second time (slab pages, pages of a large kmalloc), kfree(NULL)
-  std::uint64_t failed = 0;        // NULL here
-  std::uint64_t bytes = 0;         // requested by the replayed allocations, or freed
+  std::string kind;            // "kmalloc", "kfree", "mm_page_alloc", ...
+  std::uint64_t events = 0;    // as read from the trace
+  std::uint64_t replayed = 0;  // handed to the library
+  std::uint64_t skipped = 0;   // the same request seen a second time (slab pages, pages of a large kmalloc), kfree(NULL)
+  std::uint64_t failed = 0;    // NULL here
+  std::uint64_t bytes = 0;     // requested by the replayed allocations, or freed
 };
 
 struct gfp_row {
-  std::string gfp;                           // as in the trace: "GFP_KERNEL|__GFP_ZERO"
-  std::string gfp_class;                     // what it is without modifiers: "GFP_KERNEL"; one of replay_result::gfp_classes
-  std::uint64_t allocs = 0;                  // allocations tried, failed ones included
-  std::uint64_t bytes = 0;                   // requested by them
+  std::string gfp;           // as in the trace: "GFP_KERNEL|__GFP_ZERO"
+  std::string gfp_class;     // what it is without modifiers: "GFP_KERNEL"; one of replay_result::gfp_classes
+  std::uint64_t allocs = 0;  // allocations tried, failed ones included
+  std::uint64_t bytes = 0;   // requested by them
   std::uint64_t failed = 0;
   std::uint64_t failed_bytes = 0;
-  latency_histogram latency_ns;              // of all tried allocations
-  std::vector<name_count> failed_by_step;    // last step of the chain that was reached; sums to `failed`
+  latency_histogram latency_ns;            // of all tried allocations
+  std::vector<name_count> failed_by_step;  // last step of the chain that was reached; sums to `failed`
 };
 
 // One cell of the table context x gfp class; only cells with something in them need to exist.
@@ -91,32 +91,32 @@ struct context_row {
 };
 
 struct failure_record {
-  std::uint32_t trace = 0;         // index in replay_result::traces
-  std::uint64_t line = 0;          // in that trace, from 1
+  std::uint32_t trace = 0;  // index in replay_result::traces
+  std::uint64_t line = 0;   // in that trace, from 1
   std::uint64_t time_ns = 0;
-  std::string kind;                // "kmalloc", "kmem_cache_alloc", "mm_page_alloc"
+  std::string kind;  // "kmalloc", "kmem_cache_alloc", "mm_page_alloc"
   std::string gfp;
   std::string gfp_class;
-  std::string cache;               // cache or size class; empty for pages
-  std::int32_t order = -1;         // of a page allocation, else -1
-  std::uint64_t size_bytes = 0;    // requested; for pages 4096 << order
+  std::string cache;             // cache or size class; empty for pages
+  std::int32_t order = -1;       // of a page allocation, else -1
+  std::uint64_t size_bytes = 0;  // requested; for pages 4096 << order
   alloc_context context = alloc_context::task;
-  std::string step;                // last step of the chain that was reached
-  std::string zone;                // preferred zone
-  std::uint64_t charged_bytes = 0; // at that moment, as the next two
-  std::uint64_t free_bytes = 0;    // managed - charged
-  std::uint64_t reserve_bytes = 0; // still in the reserve
+  std::string step;                 // last step of the chain that was reached
+  std::string zone;                 // preferred zone
+  std::uint64_t charged_bytes = 0;  // at that moment, as the next two
+  std::uint64_t free_bytes = 0;     // managed - charged
+  std::uint64_t reserve_bytes = 0;  // still in the reserve
 };
 
 struct cache_row {
-  std::string name;                    // "dentry", "kmalloc-512"
-  bool size_class = false;             // true: a kmalloc size class, false: a named cache
-  std::uint64_t object_bytes = 0;      // what one object occupies
-  std::uint64_t allocs = 0;            // served over the whole replay, as the next three
+  std::string name;                // "dentry", "kmalloc-512"
+  bool size_class = false;         // true: a kmalloc size class, false: a named cache
+  std::uint64_t object_bytes = 0;  // what one object occupies
+  std::uint64_t allocs = 0;        // served over the whole replay, as the next three
   std::uint64_t failed = 0;
-  std::uint64_t requested_bytes = 0;   // asked for
-  std::uint64_t allocated_bytes = 0;   // handed out (objects times object_bytes)
-  std::uint64_t active_objects = 0;    // at the moment named by replay_result::cache_moment, as the rest
+  std::uint64_t requested_bytes = 0;  // asked for
+  std::uint64_t allocated_bytes = 0;  // handed out (objects times object_bytes)
+  std::uint64_t active_objects = 0;   // at the moment named by replay_result::cache_moment, as the rest
   std::uint64_t total_objects = 0;
   std::uint64_t slabs = 0;
   std::uint32_t pages_per_slab = 0;
@@ -124,10 +124,10 @@ struct cache_row {
 
 struct sample {
   std::uint64_t time_ns = 0;
-  std::uint64_t events = 0;                    // replayed so far
-  std::uint64_t live_bytes = 0;                // requested by what is live now
-  std::uint64_t charged_bytes = 0;             // pages handed out
-  std::uint64_t metadata_bytes = 0;            // counted in the budget too, page tables included
+  std::uint64_t events = 0;          // replayed so far
+  std::uint64_t live_bytes = 0;      // requested by what is live now
+  std::uint64_t charged_bytes = 0;   // pages handed out
+  std::uint64_t metadata_bytes = 0;  // counted in the budget too, page tables included
   std::uint64_t budget_bytes = 0;
   std::uint64_t free_present_bytes = 0;        // free pages that are still backed
   std::uint64_t reserve_bytes = 0;             // depth of the reserve
@@ -150,24 +150,24 @@ enum class block_owner : std::uint8_t {
 inline constexpr std::size_t block_owner_count = 7;
 
 struct block_info {
-  std::uint32_t index = 0;         // page block number in the arena (pfn / 512)
+  std::uint32_t index = 0;  // page block number in the arena (pfn / 512)
   block_owner owner = block_owner::free_present;
-  std::int32_t cache = -1;         // index in replay_result::block_caches, -1: none
-  std::uint32_t used_pages = 0;    // of 512
-  std::uint32_t present_pages = 0; // backed, of 512; at least used_pages once touched
+  std::int32_t cache = -1;          // index in replay_result::block_caches, -1: none
+  std::uint32_t used_pages = 0;     // of 512
+  std::uint32_t present_pages = 0;  // backed, of 512; at least used_pages once touched
 };
 
 struct block_snapshot {
   std::uint64_t time_ns = 0;
   std::uint64_t events = 0;
-  std::string label;                // "start", "charged peak", "end", or empty
-  std::vector<block_info> blocks;   // in use or backed, ascending index; others are not listed
+  std::string label;               // "start", "charged peak", "end", or empty
+  std::vector<block_info> blocks;  // in use or backed, ascending index; others are not listed
 };
 
 struct described_error {
   std::uint32_t trace = 0;
-  std::uint64_t line = 0;           // 0: belongs to no line
-  std::string text;                 // what was expected and what was there
+  std::uint64_t line = 0;  // 0: belongs to no line
+  std::string text;        // what was expected and what was there
 };
 
 struct totals {
@@ -184,12 +184,12 @@ struct totals {
   std::uint64_t requested_bytes = 0;       // by all tried allocations
   std::uint64_t dropped_pages = 0;         // reclaimed through the callback
   std::uint64_t dropped_bytes = 0;
-  std::uint64_t reclaim_calls = 0;         // times the callback was asked
-  std::uint64_t late_frees_of_dropped = 0; // frees of what had been dropped, ignored
-  std::uint64_t errors = 0;                // pattern mismatches and other inconsistencies
-  std::uint64_t live_at_end_objects = 0;   // never freed by the trace
+  std::uint64_t reclaim_calls = 0;          // times the callback was asked
+  std::uint64_t late_frees_of_dropped = 0;  // frees of what had been dropped, ignored
+  std::uint64_t errors = 0;                 // pattern mismatches and other inconsistencies
+  std::uint64_t live_at_end_objects = 0;    // never freed by the trace
   std::uint64_t live_at_end_bytes = 0;
-  std::uint64_t charged_after_bytes = 0;   // still charged after the replay freed all of these: 0 when all is back
+  std::uint64_t charged_after_bytes = 0;  // still charged after the replay freed all of these: 0 when all is back
 };
 
 struct peaks {
@@ -201,35 +201,35 @@ struct peaks {
 };
 
 struct replay_result {
-  std::string title;                       // heading; empty: made from the trace names and the budget
+  std::string title;  // heading; empty: made from the trace names and the budget
   std::string kmem_version;
   std::vector<trace_info> traces;
   std::uint32_t threads = 0;
   std::uint64_t budget_bytes = 0;
-  bool touch = false;                      // --touch
-  bool verify = false;                     // --verify
-  bool completed = true;                   // false: stopped early (interrupted, or an error without --keep-going)
-  std::string stop_reason;                 // why, when not completed
-  std::vector<name_value> parameters;      // --param and the effective values worth knowing
-  std::uint64_t wall_ns = 0;               // of the replay itself
+  bool touch = false;                  // --touch
+  bool verify = false;                 // --verify
+  bool completed = true;               // false: stopped early (interrupted, or an error without --keep-going)
+  std::string stop_reason;             // why, when not completed
+  std::vector<name_value> parameters;  // --param and the effective values worth knowing
+  std::uint64_t wall_ns = 0;           // of the replay itself
 
   totals total;
   peaks peak;
 
-  std::vector<std::string> gfp_classes;    // order in which the writers show them
+  std::vector<std::string> gfp_classes;  // order in which the writers show them
   std::vector<kind_row> by_kind;
   std::vector<gfp_row> by_gfp;
   std::vector<context_row> by_context;
-  std::vector<failure_record> failures;    // the first ones; total.failed has the number
-  std::string cache_moment;                // when the rows below were taken: "at the charged peak", "at the end"
+  std::vector<failure_record> failures;  // the first ones; total.failed has the number
+  std::string cache_moment;              // when the rows below were taken: "at the charged peak", "at the end"
   std::vector<cache_row> by_cache;
   std::array<latency_histogram, latency_path_count> latency_ns;  // by latency_path
-  std::vector<sample> samples;             // ascending time; a few hundred to a few thousand
-  std::vector<std::string> block_caches;   // names that block_info::cache points to
-  std::vector<block_snapshot> block_maps;  // ascending time; about 10 to 60 are shown well
-  std::vector<std::string> slabinfo;       // lines, as the library prints them
+  std::vector<sample> samples;                                   // ascending time; a few hundred to a few thousand
+  std::vector<std::string> block_caches;                         // names that block_info::cache points to
+  std::vector<block_snapshot> block_maps;                        // ascending time; about 10 to 60 are shown well
+  std::vector<std::string> slabinfo;                             // lines, as the library prints them
   std::vector<std::string> buddyinfo;
-  std::vector<described_error> errors;     // the first ones; total.errors has the number
+  std::vector<described_error> errors;  // the first ones; total.errors has the number
 };
 
 [[nodiscard]] std::string_view to_string(alloc_context context) noexcept;

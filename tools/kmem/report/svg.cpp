@@ -27,6 +27,11 @@ void append_points(std::string& out, const std::vector<point>& points) {
 
 }  // namespace
 
+std::uint64_t whole_number(double value) noexcept {
+  constexpr double limit = 18446744073709549568.0;  // the largest double below 2^64
+  return value > 0.0 ? static_cast<std::uint64_t>(value < limit ? value : limit) : 0;
+}
+
 std::string number(double value) {
   std::string text = fmt::format("{:.1f}", value);
   if (text.ends_with(".0")) {
@@ -53,6 +58,14 @@ std::string area_path(const std::vector<point>& upper, const std::vector<point>&
 
 std::string rect(double x, double y, double width, double height, std::string_view attributes) {
   return fmt::format(R"(<rect x="{}" y="{}" width="{}" height="{}" {}/>)", number(x), number(y), number(width), number(height), attributes);
+}
+
+std::string horizontal(double left, double right, double y, std::string_view style) {
+  return fmt::format(R"(<line class="{0}" x1="{1}" x2="{2}" y1="{3}" y2="{3}"/>)", style, number(left), number(right), number(y));
+}
+
+std::string vertical(double x, double top, double bottom, std::string_view style) {
+  return fmt::format(R"(<line class="{0}" x1="{1}" x2="{1}" y1="{2}" y2="{3}"/>)", style, number(x), number(top), number(bottom));
 }
 
 std::string text_at(double x, double y, std::string_view attributes, std::string_view escaped) {

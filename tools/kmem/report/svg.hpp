@@ -35,10 +35,13 @@ struct point {
   double y;
 };
 
-[[nodiscard]] std::string number(double value);                                   // one decimal, no trailing zero
-[[nodiscard]] std::string line_path(const std::vector<point>& points);            // "" for no points
+[[nodiscard]] std::uint64_t whole_number(double value) noexcept;        // cut to what 64 bits hold; 0 for NaN
+[[nodiscard]] std::string number(double value);                         // one decimal, no trailing zero
+[[nodiscard]] std::string line_path(const std::vector<point>& points);  // "" for no points
 [[nodiscard]] std::string area_path(const std::vector<point>& upper, const std::vector<point>& lower);
 [[nodiscard]] std::string rect(double x, double y, double width, double height, std::string_view attributes);
+[[nodiscard]] std::string horizontal(double left, double right, double y, std::string_view style);  // a line of that style class
+[[nodiscard]] std::string vertical(double x, double top, double bottom, std::string_view style);
 [[nodiscard]] std::string text_at(double x, double y, std::string_view attributes, std::string_view escaped);
 
 // About `count` round steps from 0 to max: powers of two for bytes, 1-2-5 for the rest. Always holds 0.

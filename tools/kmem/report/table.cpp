@@ -9,15 +9,24 @@ namespace {
 
 [[nodiscard]] const char* code_of(tint shade) noexcept {
   switch (shade) {
-    case tint::none: return "";
-    case tint::bold: return "\x1b[1m";
-    case tint::dim: return "\x1b[2m";
-    case tint::red: return "\x1b[31m";
-    case tint::green: return "\x1b[32m";
-    case tint::yellow: return "\x1b[33m";
-    case tint::blue: return "\x1b[34m";
-    case tint::magenta: return "\x1b[35m";
-    case tint::cyan: return "\x1b[36m";
+    case tint::none:
+      return "";
+    case tint::bold:
+      return "\x1b[1m";
+    case tint::dim:
+      return "\x1b[2m";
+    case tint::red:
+      return "\x1b[31m";
+    case tint::green:
+      return "\x1b[32m";
+    case tint::yellow:
+      return "\x1b[33m";
+    case tint::blue:
+      return "\x1b[34m";
+    case tint::magenta:
+      return "\x1b[35m";
+    case tint::cyan:
+      return "\x1b[36m";
   }
   return "";
 }

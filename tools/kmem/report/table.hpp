@@ -37,7 +37,7 @@ class text_table {
 
   explicit text_table(std::vector<column> columns) : columns_(std::move(columns)) {}
 
-  void add(std::vector<cell> cells);                        // missing cells are empty
+  void add(std::vector<cell> cells);                                           // missing cells are empty
   void add_note(std::string text) { rows_.push_back({{}, std::move(text)}); }  // a dim line of its own
   [[nodiscard]] bool empty() const noexcept { return rows_.empty(); }
 

@@ -22,7 +22,7 @@ namespace kmem::tool::report {
 
 namespace {
 
-constexpr std::size_t gfp_width = 40;   // with the other columns of its tables this stays within 100
+constexpr std::size_t gfp_width = 40;  // with the other columns of its tables this stays within 100
 constexpr std::size_t bar_width = 40;
 constexpr std::size_t line_width = 100;
 
@@ -77,9 +77,10 @@ void add_rest_note(text_table& table, std::size_t left) {
   std::string run = fmt::format("{} {}", result.threads, result.threads == 1 ? "thread" : "threads");
   run += result.touch ? ", memory touched" : "";
   run += result.verify ? ", contents verified" : "";
-  run += result.wall_ns == 0 ? "" : fmt::format(", {} ({} events/s)", human_ns(result.wall_ns),
-                                                short_count(static_cast<std::uint64_t>(static_cast<double>(result.total.events) * 1e9 /
-                                                                                       static_cast<double>(result.wall_ns))));
+  run += result.wall_ns == 0 ? ""
+                             : fmt::format(", {} ({} events/s)", human_ns(result.wall_ns),
+                                           short_count(static_cast<std::uint64_t>(static_cast<double>(result.total.events) * 1e9 /
+                                                                                  static_cast<double>(result.wall_ns))));
   out += wrapped_line("run", run, options);
   for (const name_value& parameter : result.parameters) {
     out += wrapped_line("parameter", printable(parameter.name) + "=" + printable(parameter.value), options);
@@ -95,7 +96,9 @@ void add_rest_note(text_table& table, std::size_t left) {
   text_table table({{"", align::left}, {"", align::right}, {"", align::right}, {"", align::left}});
   const auto add = [&](const char* name, std::uint64_t bytes, tint shade) {
     const std::uint64_t budget = result.budget_bytes;
-    table.add({name, human_bytes(bytes), {budget == 0 ? "" : human_percent(percent(bytes, budget)), tint::dim},
+    table.add({name,
+               human_bytes(bytes),
+               {budget == 0 ? "" : human_percent(percent(bytes, budget)), tint::dim},
                {text_bar(bytes, budget, bar_width, options.unicode), shade}});
   };
   const bool tight = percent(result.peak.charged_bytes + result.peak.metadata_bytes, result.budget_bytes) > 95.0;
@@ -119,12 +122,20 @@ void add_rest_note(text_table& table, std::size_t left) {
 [[nodiscard]] std::string kind_section(const replay_result& result, const text_options& options) {
   text_table table({{"kind", align::left, 32}, {"events"}, {"replayed"}, {"skipped"}, {"failed"}, {"bytes"}});
   for (const kind_row& row : result.by_kind) {
-    table.add({printable(row.kind), human_count(row.events), human_count(row.replayed), human_count(row.skipped),
-               {human_count(row.failed), failed_tint(row.failed)}, human_bytes(row.bytes)});
+    table.add({printable(row.kind),
+               human_count(row.events),
+               human_count(row.replayed),
+               human_count(row.skipped),
+               {human_count(row.failed), failed_tint(row.failed)},
+               human_bytes(row.bytes)});
   }
   const totals& total = result.total;
-  table.add({{"all", tint::bold}, {human_count(total.events), tint::bold}, human_count(total.allocs + total.frees), "",
-             {human_count(total.failed), failed_tint(total.failed)}, human_bytes(total.requested_bytes)});
+  table.add({{"all", tint::bold},
+             {human_count(total.events), tint::bold},
+             human_count(total.allocs + total.frees),
+             "",
+             {human_count(total.failed), failed_tint(total.failed)},
+             human_bytes(total.requested_bytes)});
   std::string out = heading("Events", options) + table.render(options.colour);
   out += fmt::format("  {} allocations, {} frees\n", human_count(total.allocs), human_count(total.frees));
   text_table remarks({{"", align::right}, {"", align::left}});
@@ -157,8 +168,13 @@ void add_rest_note(text_table& table, std::size_t left) {
       continue;
     }
     ++shown;
-    table.add({printable(row->gfp), human_count(row->allocs), human_bytes(row->bytes), {human_count(row->failed), failed_tint(row->failed)},
-               human_ns(row->latency_ns.percentile(50)), human_ns(row->latency_ns.percentile(99)), human_ns(row->latency_ns.max())});
+    table.add({printable(row->gfp),
+               human_count(row->allocs),
+               human_bytes(row->bytes),
+               {human_count(row->failed), failed_tint(row->failed)},
+               human_ns(row->latency_ns.percentile(50)),
+               human_ns(row->latency_ns.percentile(99)),
+               human_ns(row->latency_ns.max())});
   }
   add_rest_note(table, left_out);
   return table.empty() ? "" : heading("Allocations by gfp flags", options) + table.render(options.colour);
@@ -178,8 +194,11 @@ void add_rest_note(text_table& table, std::size_t left) {
     for (const name_count& step : row->failed_by_step) {
       steps += fmt::format("{}{} {}", steps.empty() ? "" : "\n", human_count(step.count), printable(step.name));
     }
-    table.add({printable(row->gfp), {human_count(row->failed), tint::red}, human_count(row->allocs),
-               human_percent(percent(row->failed, row->allocs)), steps});
+    table.add({printable(row->gfp),
+               {human_count(row->failed), tint::red},
+               human_count(row->allocs),
+               human_percent(percent(row->failed, row->allocs)),
+               steps});
   }
   return table.empty() ? "" : table.render(options.colour);
 }
@@ -191,8 +210,11 @@ void add_rest_note(text_table& table, std::size_t left) {
     if (row.allocs == 0 && row.failed == 0) {
       continue;
     }
-    table.add({row.gfp_class == last ? "" : printable(row.gfp_class), std::string(to_string(row.context)), human_count(row.allocs),
-               human_bytes(row.bytes), {human_count(row.failed), failed_tint(row.failed)},
+    table.add({row.gfp_class == last ? "" : printable(row.gfp_class),
+               std::string(to_string(row.context)),
+               human_count(row.allocs),
+               human_bytes(row.bytes),
+               {human_count(row.failed), failed_tint(row.failed)},
                {human_percent(percent(row.failed, row.allocs)), failed_tint(row.failed)}});
     last = row.gfp_class;
   }
@@ -201,7 +223,8 @@ void add_rest_note(text_table& table, std::size_t left) {
 
 [[nodiscard]] std::string first_failures(const replay_result& result, const text_options& options) {
   constexpr std::size_t shown = 5;  // enough to see where to look; the reports have all that were kept
-  text_table table({{"line"}, {"time"}, {"what", align::left, 18}, {"gfp", align::left, 26}, {"context", align::left}, {"free"}, {"reserve"}});
+  text_table table(
+      {{"line"}, {"time"}, {"what", align::left, 18}, {"gfp", align::left, 26}, {"context", align::left}, {"free"}, {"reserve"}});
   for (std::size_t place = 0; place < std::min(shown, result.failures.size()); ++place) {
     const failure_record& record = result.failures[place];
     const std::string what = record.order >= 0 ? fmt::format("order {}", record.order)
@@ -254,9 +277,16 @@ void add_rest_note(text_table& table, std::size_t left) {
       rows.push_back(&row);
     }
   }
-  std::stable_sort(rows.begin(), rows.end(), [](const cache_row* left, const cache_row* right) { return slab_bytes(*left) > slab_bytes(*right); });
-  text_table table({{size_classes ? "size class" : "cache", align::left, 26}, {"object"}, {"active"}, {"total"}, {"slabs"}, {"memory"},
-                    {"rounding"}, {"unused"}});
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const cache_row* left, const cache_row* right) { return slab_bytes(*left) > slab_bytes(*right); });
+  text_table table({{size_classes ? "size class" : "cache", align::left, 26},
+                    {"object"},
+                    {"active"},
+                    {"total"},
+                    {"slabs"},
+                    {"memory"},
+                    {"rounding"},
+                    {"unused"}});
   for (std::size_t place = 0; place < std::min(limit_of(options), rows.size()); ++place) {
     const cache_row& row = *rows[place];
     table.add({printable(row.name), human_bytes(row.object_bytes), human_count(row.active_objects), human_count(row.total_objects),

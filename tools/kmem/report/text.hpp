@@ -11,8 +11,8 @@ namespace kmem::tool::report {
 
 struct text_options {
   bool colour = false;
-  bool unicode = true;          // bars from block characters; '#' and '.' otherwise
-  std::size_t top_rows = 12;    // longest lists are cut here; rows with failures always show. 0: everything
+  bool unicode = true;        // bars from block characters; '#' and '.' otherwise
+  std::size_t top_rows = 12;  // longest lists are cut here; rows with failures always show. 0: everything
 };
 
 // Return: options for a stream: colour when it is a terminal, NO_COLOR is unset or empty and TERM is not "dumb";

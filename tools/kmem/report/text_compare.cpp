@@ -39,9 +39,13 @@ struct column_names {
                                   const text_options& options) {
   text_table table({{"", align::left}, {names.first}, {names.second}});
   const auto counts = [&](const char* name, std::uint64_t left, std::uint64_t right, bool bad) {
-    table.add({name, {human_count(left), bad && left != 0 ? tint::red : tint::none}, {human_count(right), bad && right != 0 ? tint::red : tint::none}});
+    table.add({name,
+               {human_count(left), bad && left != 0 ? tint::red : tint::none},
+               {human_count(right), bad && right != 0 ? tint::red : tint::none}});
   };
-  const auto sizes = [&](const char* name, std::uint64_t left, std::uint64_t right) { table.add({name, human_bytes(left), human_bytes(right)}); };
+  const auto sizes = [&](const char* name, std::uint64_t left, std::uint64_t right) {
+    table.add({name, human_bytes(left), human_bytes(right)});
+  };
   counts("allocations", first.total.allocs, second.total.allocs, false);
   counts("failed", first.total.failed, second.total.failed, true);
   counts("errors", first.total.errors, second.total.errors, true);
@@ -69,8 +73,11 @@ struct column_names {
 
 [[nodiscard]] std::string differing(const char* title, const std::vector<outcome_pair>& rows, bool with_detail, bool with_allocs,
                                     const column_names& names, const text_options& options) {
-  text_table table({{with_detail ? "class" : "name", align::left, name_width}, {with_detail ? "context" : "", align::left}, {with_allocs ? "allocs" : ""},
-                    {"failed, " + names.first}, {"failed, " + names.second}});
+  text_table table({{with_detail ? "class" : "name", align::left, name_width},
+                    {with_detail ? "context" : "", align::left},
+                    {with_allocs ? "allocs" : ""},
+                    {"failed, " + names.first},
+                    {"failed, " + names.second}});
   std::size_t alike = 0;
   for (const outcome_pair& row : rows) {
     if (row.first.failed == row.second.failed && row.first.allocs == row.second.allocs) {
@@ -106,7 +113,8 @@ std::string text_comparison(const replay_result& first, const replay_result& sec
   line(names.second, second);
   out += "\n" + figures(first, second, names, options);
   const std::string by_gfp = differing("What differed, by gfp flags", compare_by_gfp(first, second), false, true, names, options);
-  const std::string by_context = differing("What differed, by class and context", compare_by_context(first, second), true, true, names, options);
+  const std::string by_context =
+      differing("What differed, by class and context", compare_by_context(first, second), true, true, names, options);
   const std::string by_step = differing("Last step reached", compare_by_step(first, second), false, false, names, options);
   if (by_gfp.empty() && by_context.empty()) {
     out += "\n  No flag and no context fared differently.\n";

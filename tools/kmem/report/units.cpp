@@ -12,7 +12,9 @@ namespace {
 
 // Three significant digits and no trailing ".0": "1.25", "12.5", "125", "2".
 std::string three_digits(double value) {
-  std::string text = value < 9.995 ? fmt::format("{:.2f}", value) : value < 99.95 ? fmt::format("{:.1f}", value) : fmt::format("{:.0f}", value);
+  std::string text = value < 9.995   ? fmt::format("{:.2f}", value)
+                     : value < 99.95 ? fmt::format("{:.1f}", value)
+                                     : fmt::format("{:.0f}", value);
   if (text.find('.') != std::string::npos) {
     text.erase(text.find_last_not_of('0') + 1);
     if (text.back() == '.') {
