@@ -1,11 +1,11 @@
 // One line of ftrace text to one event: every form that kernels 5.x and 6.x and trace-cmd write, and what is not one.
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "tools/kmem/trace/ftrace.hpp"
 
@@ -19,13 +19,15 @@ class trace_ftrace : public testing::Test {
   event parse(std::string_view line) {
     event result;
     const auto outcome = parser.parse(line, ++line_number, result);
-    EXPECT_EQ(outcome, line_parser::outcome::event) << line << "\n" << (outcome == line_parser::outcome::error ? parser.error().to_string() : "");
+    EXPECT_EQ(outcome, line_parser::outcome::event) << line << "\n"
+                                                    << (outcome == line_parser::outcome::error ? parser.error().to_string() : "");
     return result;
   }
   void skip(std::string_view line) {
     event result;
     const auto outcome = parser.parse(line, ++line_number, result);
-    EXPECT_EQ(outcome, line_parser::outcome::skipped) << line << "\n" << (outcome == line_parser::outcome::error ? parser.error().to_string() : "");
+    EXPECT_EQ(outcome, line_parser::outcome::skipped) << line << "\n"
+                                                      << (outcome == line_parser::outcome::error ? parser.error().to_string() : "");
   }
   trace_error fail(std::string_view line) {
     event result;
@@ -67,7 +69,8 @@ TEST_F(trace_ftrace, kmalloc_of_6_1) {
 }
 
 TEST_F(trace_ftrace, kmem_cache_alloc_is_accounted_or_not) {
-  const std::string begin = prefix + "kmem_cache_alloc: call_site=alloc_pid+0x54/0x390 ptr=ffff8c5bd3dace00 bytes_req=128 bytes_alloc=128 gfp_flags=";
+  const std::string begin =
+      prefix + "kmem_cache_alloc: call_site=alloc_pid+0x54/0x390 ptr=ffff8c5bd3dace00 bytes_req=128 bytes_alloc=128 gfp_flags=";
   EXPECT_TRUE(parse(begin + "GFP_KERNEL node=-1 accounted=true").accounted);
   EXPECT_FALSE(parse(begin + "GFP_KERNEL node=-1 accounted=false").accounted);
   EXPECT_FALSE(parse(begin + "GFP_KERNEL").accounted);
@@ -78,7 +81,8 @@ TEST_F(trace_ftrace, kmem_cache_alloc_is_accounted_or_not) {
 
 TEST_F(trace_ftrace, kernel_5_4_has_numbers_for_call_sites_and_four_columns) {
   const event got = parse(
-      "            bash-1234  [003] d.h3  1234.567890: kmalloc_node: call_site=ffffffff81234567 ptr=00000000deadbeef bytes_req=64 bytes_alloc=64 "
+      "            bash-1234  [003] d.h3  1234.567890: kmalloc_node: call_site=ffffffff81234567 ptr=00000000deadbeef bytes_req=64 "
+      "bytes_alloc=64 "
       "gfp_flags=GFP_ATOMIC node=0");
   EXPECT_EQ(got.kind, event_kind::kmalloc_node);
   EXPECT_EQ(strings.view(got.call_site), "ffffffff81234567");
@@ -87,7 +91,9 @@ TEST_F(trace_ftrace, kernel_5_4_has_numbers_for_call_sites_and_four_columns) {
   EXPECT_EQ(got.context.bits, call_context::irqs_off | call_context::hardirq);
   EXPECT_EQ(got.context.preempt_depth, 3);
   EXPECT_EQ(got.timestamp_ns, 1234567890000u);
-  const event node = parse(prefix + "kmem_cache_alloc_node: call_site=ffffffff81234567 ptr=0000000012345678 bytes_req=640 bytes_alloc=640 gfp_flags=GFP_KERNEL node=1");
+  const event node = parse(
+      prefix +
+      "kmem_cache_alloc_node: call_site=ffffffff81234567 ptr=0000000012345678 bytes_req=640 bytes_alloc=640 gfp_flags=GFP_KERNEL node=1");
   EXPECT_EQ(node.kind, event_kind::cache_alloc_node);
 }
 
@@ -96,7 +102,9 @@ TEST_F(trace_ftrace, frees_have_a_name_or_not) {
   EXPECT_EQ(strings.view(parse(prefix + "kmem_cache_free: call_site=free+0x1/0x2 ptr=ffff8c5bcc53ee00 name=a cache (of mine) ").cache_name),
             "a cache (of mine)");
   EXPECT_EQ(parse(prefix + "kmem_cache_free: call_site=ffffffff81234567 ptr=00000000deadbeef").cache_name, no_string);
-  EXPECT_EQ(strings.view(parse(prefix + "kmem_cache_alloc: call_site=a+0x1/0x2 name=two words ptr=0x10000 bytes_req=8 bytes_alloc=8 gfp_flags=none").cache_name),
+  EXPECT_EQ(strings.view(
+                parse(prefix + "kmem_cache_alloc: call_site=a+0x1/0x2 name=two words ptr=0x10000 bytes_req=8 bytes_alloc=8 gfp_flags=none")
+                    .cache_name),
             "two words");
   const event got = parse(prefix + "kfree: call_site=free_task+0x1b/0x70 ptr=0000000000000000");
   EXPECT_EQ(got.kind, event_kind::kfree);
@@ -132,7 +140,9 @@ TEST_F(trace_ftrace, failed_allocations_have_no_address) {
 }
 
 TEST_F(trace_ftrace, pages_of_6_1) {
-  const event got = parse(prefix + "mm_page_alloc: page=fffff561c02c1f80 pfn=0xb07e order=3 migratetype=1 gfp_flags=GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO");
+  const event got =
+      parse(prefix +
+            "mm_page_alloc: page=fffff561c02c1f80 pfn=0xb07e order=3 migratetype=1 gfp_flags=GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO");
   EXPECT_EQ(got.kind, event_kind::page_alloc);
   EXPECT_EQ(got.address, 0xb07eu);
   EXPECT_EQ(got.order, 3);
@@ -213,9 +223,10 @@ TEST_F(trace_ftrace, number_of_columns_varies) {
 }
 
 TEST_F(trace_ftrace, header_tells_the_columns) {
-  for (const char* line : {"#                                _-------=> irqs-off/BH-disabled", "#                               / _------=> need-resched",
-                           "#                              | / _-----=> need-resched-lazy", "#                              || / _----=> hardirq/softirq",
-                           "#                              ||| / _---=> preempt-depth", "#                              |||| / _--=> preempt-lazy-depth"}) {
+  for (const char* line :
+       {"#                                _-------=> irqs-off/BH-disabled", "#                               / _------=> need-resched",
+        "#                              | / _-----=> need-resched-lazy", "#                              || / _----=> hardirq/softirq",
+        "#                              ||| / _---=> preempt-depth", "#                              |||| / _--=> preempt-lazy-depth"}) {
     skip(line);
   }
   EXPECT_EQ(context("d..H3.").bits, call_context::irqs_off | call_context::hardirq | call_context::softirq);
@@ -242,16 +253,19 @@ TEST_F(trace_ftrace, without_latency_columns_the_caller_is_a_task) {
 }
 
 TEST_F(trace_ftrace, trace_cmd_report) {
-  const event got = parse("            tar-1043  [000] d..2.   123.456789: kmalloc:              call_site=0xffffffff81234567 ptr=0xffff888003a1c000 "
-                          "bytes_req=100 bytes_alloc=128 gfp_flags=GFP_KERNEL node=-1 accounted=false");
+  const event got = parse(
+      "            tar-1043  [000] d..2.   123.456789: kmalloc:              call_site=0xffffffff81234567 ptr=0xffff888003a1c000 "
+      "bytes_req=100 bytes_alloc=128 gfp_flags=GFP_KERNEL node=-1 accounted=false");
   EXPECT_EQ(got.kind, event_kind::kmalloc);
   EXPECT_EQ(got.address, 0xffff888003a1c000u);
   EXPECT_EQ(got.timestamp_ns, 123456789000u);
-  const event nanoseconds = parse("            tar-1043  [000]   123.456789012: kfree:                call_site=a+0x1 ptr=0xffff888003a1c000");
+  const event nanoseconds =
+      parse("            tar-1043  [000]   123.456789012: kfree:                call_site=a+0x1 ptr=0xffff888003a1c000");
   EXPECT_EQ(nanoseconds.timestamp_ns, 123456789012u);
   const event with_system = parse("            tar-1043  [000]   123.456789: kmem:kfree: call_site=a+0x1 ptr=0xffff888003a1c000");
   EXPECT_EQ(with_system.kind, event_kind::kfree);
-  const event raw = parse("            tar-1043  [000]   123.456789: mm_page_alloc: [FAILED TO PARSE] pfn=0x1234 order=2 gfp_flags=0xcc0 migratetype=1");
+  const event raw =
+      parse("            tar-1043  [000]   123.456789: mm_page_alloc: [FAILED TO PARSE] pfn=0x1234 order=2 gfp_flags=0xcc0 migratetype=1");
   EXPECT_EQ(raw.address, 0x1234u);
   EXPECT_EQ(raw.gfp, 0xcc0u);
   EXPECT_EQ(raw.order, 2);
@@ -300,8 +314,8 @@ TEST_F(trace_ftrace, kernel_version_is_taken_from_the_header_that_has_it) {
 }
 
 TEST_F(trace_ftrace, tasks_may_be_called_anything) {
-  for (const std::string name : {"kworker/0:1H-ev", "my task", "a-1 [000] b", "x: y: z", "<...>", "[kthread]", "(sd-pam)", "tab [0]", "-", "1-2-3", "a",
-                                 "migration/0", "jbd2/vdb-8", "äöü", "a [7] 1.5: b"}) {
+  for (const std::string name : {"kworker/0:1H-ev", "my task", "a-1 [000] b", "x: y: z", "<...>", "[kthread]", "(sd-pam)", "tab [0]", "-",
+                                 "1-2-3", "a", "migration/0", "jbd2/vdb-8", "äöü", "a [7] 1.5: b"}) {
     const event got = kfree(std::string(16 - std::min<std::size_t>(16, name.size()), ' ') + name + "-4242    [013] d.s1.    12.000001:");
     EXPECT_EQ(got.pid, 4242) << name;
     EXPECT_EQ(got.cpu, 13) << name;
@@ -330,7 +344,8 @@ TEST_F(trace_ftrace, time_is_seconds_or_a_count) {
 }
 
 TEST_F(trace_ftrace, fields_may_come_in_any_order_with_unknown_ones_between) {
-  const event got = parse(prefix + "kmalloc: node=-1 gfp_flags=GFP_KERNEL new_field=a b c bytes_alloc=96 ptr=0x1000 bytes_req=72 call_site=x");
+  const event got =
+      parse(prefix + "kmalloc: node=-1 gfp_flags=GFP_KERNEL new_field=a b c bytes_alloc=96 ptr=0x1000 bytes_req=72 call_site=x");
   EXPECT_EQ(got.bytes_req, 72u);
   EXPECT_EQ(got.bytes_alloc, 96u);
   EXPECT_EQ(got.address, 0x1000u);
@@ -435,7 +450,8 @@ TEST_F(trace_ftrace, unknown_flag_offers_near_names_every_time) {
 }
 
 TEST_F(trace_ftrace, errors_show_where_in_a_long_line) {
-  const trace_error error = fail(prefix + "kmalloc: call_site=" + std::string(1000, 'x') + " ptr=oops bytes_req=8 bytes_alloc=8 gfp_flags=none");
+  const trace_error error =
+      fail(prefix + "kmalloc: call_site=" + std::string(1000, 'x') + " ptr=oops bytes_req=8 bytes_alloc=8 gfp_flags=none");
   EXPECT_THAT(error.text, HasSubstr("ptr=oops"));
   EXPECT_LE(error.text.size(), shown_line_bytes + 6);
 }

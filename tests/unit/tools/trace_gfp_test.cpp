@@ -1,11 +1,11 @@
 // GFP names of traces to bits and back.
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "include/kmem/gfp.hpp"
 #include "tools/kmem/trace/gfp.hpp"

@@ -1,21 +1,20 @@
 // Reading a trace line by line: compression, and everything that can be wrong with a file.
 
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <lzma.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <fcntl.h>
-#include <lzma.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <zlib.h>
-#include <zstd.h>
 
 #include "tools/kmem/trace/ftrace.hpp"
 #include "tools/kmem/trace/input.hpp"
@@ -73,9 +72,14 @@ reading read_all(input& from) {
   reading result;
   for (;;) {
     switch (from.next()) {
-      case input::status::line: result.lines.emplace_back(from.line()); break;
-      case input::status::bad_line: result.bad_lines.push_back(from.error()); break;
-      case input::status::end: return result;
+      case input::status::line:
+        result.lines.emplace_back(from.line());
+        break;
+      case input::status::bad_line:
+        result.bad_lines.push_back(from.error());
+        break;
+      case input::status::end:
+        return result;
       case input::status::failed:
         result.failed = true;
         result.failure = from.error();
@@ -117,7 +121,8 @@ class temporary_directory {
 // Long enough to need several refills of every buffer.
 std::string many_lines(std::size_t count) {
   std::string text;
-  for (std::size_t line = 0; line < count; line++) text += "line number " + std::to_string(line * 7919) + std::string(line % 300, 'x') + "\n";
+  for (std::size_t line = 0; line < count; line++)
+    text += "line number " + std::to_string(line * 7919) + std::string(line % 300, 'x') + "\n";
   return text;
 }
 
@@ -298,7 +303,9 @@ TEST(trace_input, other_formats_are_named) {
   EXPECT_THAT(open_error("BZh91AY&SY"), HasSubstr("is a bzip2 archive"));
   EXPECT_THAT(open_error("\x04\x22\x4d\x18...."), HasSubstr("is an lz4 archive"));
   EXPECT_THAT(open_error("PK\x03\x04...."), HasSubstr("is a zip archive"));
-  EXPECT_THAT(open_error("\x7f""ELF"), HasSubstr("is a program"));
+  EXPECT_THAT(open_error("\x7f"
+                         "ELF"),
+              HasSubstr("is a program"));
 }
 
 TEST(trace_input, nul_bytes_are_a_bad_line) {

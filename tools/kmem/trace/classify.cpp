@@ -164,8 +164,10 @@ page_classes classify_pages(std::span<const event> events, const classify_option
   result.use.assign(events.size(), page_use::direct);
   std::vector<page_use> by_order(events.size(), page_use::direct);
   std::unordered_map<std::uint64_t, std::uint64_t> votes;
+  std::vector<std::uint32_t> after_their_object;  // which the address rule, going forward, cannot see
   order_rule(events).run([&](std::uint32_t pages, std::uint32_t object, page_use use) {
     by_order[pages] = use;
+    if (pages > object) after_their_object.push_back(pages);
     const event& frame = events[pages];
     if (frame.failed || events[object].failed || events[object].hidden) return;
     const std::uint64_t block = page_size << frame.order;
@@ -184,6 +186,7 @@ page_classes classify_pages(std::span<const event> events, const classify_option
     return result;
   }
   mark_by_address(events, *result.direct_map, result.use);
+  for (const std::uint32_t index : after_their_object) result.use[index] = by_order[index];
   for (std::size_t index = 0; index < events.size(); index++) {
     if (events[index].kind == event_kind::page_alloc && events[index].failed) result.use[index] = by_order[index];
   }

@@ -100,12 +100,18 @@ class xz_decompressor final : public decompressor {
  private:
   static const char* describe(lzma_ret code) {
     switch (code) {
-      case LZMA_MEM_ERROR: return "out of memory";
-      case LZMA_MEMLIMIT_ERROR: return "decompression would need more than 512 MiB of memory";
-      case LZMA_FORMAT_ERROR: return "what follows is not xz data";
-      case LZMA_OPTIONS_ERROR: return "compressed with options that this liblzma does not know";
-      case LZMA_DATA_ERROR: return "damaged data or wrong checksum";
-      default: return "bad data";
+      case LZMA_MEM_ERROR:
+        return "out of memory";
+      case LZMA_MEMLIMIT_ERROR:
+        return "decompression would need more than 512 MiB of memory";
+      case LZMA_FORMAT_ERROR:
+        return "what follows is not xz data";
+      case LZMA_OPTIONS_ERROR:
+        return "compressed with options that this liblzma does not know";
+      case LZMA_DATA_ERROR:
+        return "damaged data or wrong checksum";
+      default:
+        return "bad data";
     }
   }
 
@@ -135,11 +141,15 @@ class zstd_decompressor final : public decompressor {
       return status::more;
     }
     switch (ZSTD_getErrorCode(code)) {
-      case ZSTD_error_prefix_unknown: problem_ = "what follows is not zstd data"; break;
+      case ZSTD_error_prefix_unknown:
+        problem_ = "what follows is not zstd data";
+        break;
       case ZSTD_error_frameParameter_windowTooLarge:
         problem_ = "decompression would need a window of more than 128 MiB (compressed with zstd --long)";
         break;
-      default: problem_ = ZSTD_getErrorName(code); break;
+      default:
+        problem_ = ZSTD_getErrorName(code);
+        break;
     }
     return status::failed;
   }
@@ -187,18 +197,22 @@ constexpr known_signature known_signatures[] = {
 
 std::string_view compression_name(compression kind) {
   switch (kind) {
-    case compression::none: return "none";
-    case compression::gzip: return "gzip";
-    case compression::xz: return "xz";
-    case compression::zstd: return "zstd";
+    case compression::none:
+      return "none";
+    case compression::gzip:
+      return "gzip";
+    case compression::xz:
+      return "xz";
+    case compression::zstd:
+      return "zstd";
   }
   return "none";
 }
 
 file_signature detect_signature(std::span<const std::uint8_t> start) {
   for (const known_signature& each : known_signatures) {
-    if (start.size() >= each.length && std::equal(each.bytes.begin(), each.bytes.begin() + static_cast<std::ptrdiff_t>(each.length),
-                                                  start.begin())) {
+    if (start.size() >= each.length &&
+        std::equal(each.bytes.begin(), each.bytes.begin() + static_cast<std::ptrdiff_t>(each.length), start.begin())) {
       return each.meaning;
     }
   }
@@ -211,10 +225,14 @@ file_signature detect_signature(std::span<const std::uint8_t> start) {
 
 std::unique_ptr<decompressor> make_decompressor(compression kind) {
   switch (kind) {
-    case compression::none: return nullptr;
-    case compression::gzip: return make_ready<gzip_decompressor>();
-    case compression::xz: return make_ready<xz_decompressor>();
-    case compression::zstd: return make_ready<zstd_decompressor>();
+    case compression::none:
+      return nullptr;
+    case compression::gzip:
+      return make_ready<gzip_decompressor>();
+    case compression::xz:
+      return make_ready<xz_decompressor>();
+    case compression::zstd:
+      return make_ready<zstd_decompressor>();
   }
   return nullptr;
 }

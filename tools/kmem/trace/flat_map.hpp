@@ -67,9 +67,7 @@ class flat_map {
   };
 
   // Multiplication by 2^64 divided by the golden ratio spreads addresses, whose low bits are mostly alike.
-  std::size_t home(std::uint64_t key) const {
-    return static_cast<std::size_t>((key * 0x9e3779b97f4a7c15u) >> 32) & (slots_.size() - 1);
-  }
+  std::size_t home(std::uint64_t key) const { return static_cast<std::size_t>((key * 0x9e3779b97f4a7c15u) >> 32) & (slots_.size() - 1); }
   std::size_t next(std::size_t at) const { return (at + 1) & (slots_.size() - 1); }
 
   void grow() {

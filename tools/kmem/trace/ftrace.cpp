@@ -17,11 +17,11 @@ constexpr std::array<std::string_view, event_kind_count> event_names = {
 constexpr std::string_view line_shape = "TASK-PID [CPU] CONTEXT TIMESTAMP: EVENT: FIELD=VALUE ...";
 constexpr std::string_view hidden_pointer = "(____ptrval____)";
 
-constexpr std::size_t comm_bytes = 15;             // the kernel's TASK_COMM_LEN without the terminating zero
-constexpr std::uint64_t max_cpu = 8191;            // the largest NR_CPUS that any architecture offers is 8192
-constexpr std::uint64_t max_order = 20;            // above what any configuration has
-constexpr std::uint64_t max_object = 1ull << 40;   // above what kmalloc of any configuration gives
-constexpr std::uint64_t no_pfn = ~0ull;            // a failed allocation, where the number is printed raw
+constexpr std::size_t comm_bytes = 15;            // the kernel's TASK_COMM_LEN without the terminating zero
+constexpr std::uint64_t max_cpu = 8191;           // the largest NR_CPUS that any architecture offers is 8192
+constexpr std::uint64_t max_order = 20;           // above what any configuration has
+constexpr std::uint64_t max_object = 1ull << 40;  // above what kmalloc of any configuration gives
+constexpr std::uint64_t no_pfn = ~0ull;           // a failed allocation, where the number is printed raw
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -109,17 +109,22 @@ struct line_parser::fields {
 
   std::string_view* find(std::string_view key) {
     switch (key.size()) {
-      case 3: return key == "ptr" ? &ptr : key == "pfn" ? &pfn : nullptr;
-      case 4: return key == "node" ? &node : key == "name" ? &name : key == "page" ? &page : nullptr;
-      case 5: return key == "order" ? &order : nullptr;
+      case 3:
+        return key == "ptr" ? &ptr : key == "pfn" ? &pfn : nullptr;
+      case 4:
+        return key == "node" ? &node : key == "name" ? &name : key == "page" ? &page : nullptr;
+      case 5:
+        return key == "order" ? &order : nullptr;
       case 9:
         return key == "call_site"   ? &call_site
                : key == "bytes_req" ? &bytes_req
                : key == "gfp_flags" ? &gfp_flags
                : key == "accounted" ? &accounted
                                     : nullptr;
-      case 11: return key == "bytes_alloc" ? &bytes_alloc : key == "migratetype" ? &migratetype : nullptr;
-      default: return nullptr;
+      case 11:
+        return key == "bytes_alloc" ? &bytes_alloc : key == "migratetype" ? &migratetype : nullptr;
+      default:
+        return nullptr;
     }
   }
 };
@@ -255,7 +260,9 @@ bool line_parser::find_prefix(prefix& found) {
     if (at == open + 1 || at >= line_.size() || line_[at] != ']' || cpu > max_cpu) continue;
 
     std::string_view before = line_.substr(start, open - start);
-    const auto trim = [&] { while (!before.empty() && before.back() == ' ') before.remove_suffix(1); };
+    const auto trim = [&] {
+      while (!before.empty() && before.back() == ' ') before.remove_suffix(1);
+    };
     trim();
     if (!before.empty() && before.back() == ')') {  // the TGID column
       const std::size_t paren = before.rfind('(');
@@ -323,22 +330,45 @@ bool line_parser::parse_context(std::string_view columns, call_context& out) con
     switch (meaning) {
       case column::irqs:
         switch (value) {
-          case '.': case 'X': break;  // X: the architecture does not tell
-          case 'd': out.bits |= call_context::irqs_off; break;
-          case 'b': case 'B': out.bits |= call_context::bh_off; break;
-          case 'D': out.bits |= call_context::irqs_off | call_context::bh_off; break;
-          default: return false;
+          case '.':
+          case 'X':
+            break;  // X: the architecture does not tell
+          case 'd':
+            out.bits |= call_context::irqs_off;
+            break;
+          case 'b':
+          case 'B':
+            out.bits |= call_context::bh_off;
+            break;
+          case 'D':
+            out.bits |= call_context::irqs_off | call_context::bh_off;
+            break;
+          default:
+            return false;
         }
         break;
       case column::hardirq_softirq:
         switch (value) {
-          case '.': break;
-          case 's': case 'S': out.bits |= call_context::softirq; break;
-          case 'h': out.bits |= call_context::hardirq; break;
-          case 'H': out.bits |= call_context::hardirq | call_context::softirq; break;
-          case 'z': out.bits |= call_context::nmi; break;
-          case 'Z': out.bits |= call_context::nmi | call_context::hardirq; break;
-          default: return false;
+          case '.':
+            break;
+          case 's':
+          case 'S':
+            out.bits |= call_context::softirq;
+            break;
+          case 'h':
+            out.bits |= call_context::hardirq;
+            break;
+          case 'H':
+            out.bits |= call_context::hardirq | call_context::softirq;
+            break;
+          case 'z':
+            out.bits |= call_context::nmi;
+            break;
+          case 'Z':
+            out.bits |= call_context::nmi | call_context::hardirq;
+            break;
+          default:
+            return false;
         }
         break;
       case column::preempt_depth:

@@ -82,19 +82,19 @@ struct event {
   std::uint8_t order = 0;
   std::int8_t migratetype = -1;  // -1: not in the trace
   bool accounted = false;
-  bool failed = false;           // the traced kernel found no memory
-  bool hidden = false;           // the pointer was printed as (____ptrval____)
+  bool failed = false;  // the traced kernel found no memory
+  bool hidden = false;  // the pointer was printed as (____ptrval____)
 };
 
 struct line_counts {
   std::uint64_t lines = 0;
   std::uint64_t comments = 0;
   std::uint64_t blank = 0;
-  std::uint64_t notes = 0;         // cpus=2, version = 6, CPU 1 is empty
+  std::uint64_t notes = 0;  // cpus=2, version = 6, CPU 1 is empty
   std::uint64_t other_events = 0;
   std::uint64_t stack_lines = 0;
   std::uint64_t lost_markers = 0;
-  std::uint64_t lost_events = 0;   // as far as the markers say how many
+  std::uint64_t lost_events = 0;  // as far as the markers say how many
   std::uint64_t errors = 0;
   std::array<std::uint64_t, event_kind_count> events{};
 
@@ -141,10 +141,10 @@ class line_parser {
   bool fail_at(std::string_view part, std::string what, std::string expected, std::string advice = {});
 
   string_table& strings_;
-  string_table gfp_strings_;           // every distinct gfp_flags text is decoded once
+  string_table gfp_strings_;             // every distinct gfp_flags text is decoded once
   std::vector<gfp_result> gfp_of_text_;  // by id of gfp_strings_
   std::array<column, max_columns> layout_{};
-  std::size_t layout_columns_ = 0;     // 0: no header seen
+  std::size_t layout_columns_ = 0;  // 0: no header seen
   std::string_view line_;
   std::uint64_t line_number_ = 0;
   line_counts counts_;
@@ -165,7 +165,7 @@ struct event_list {
 };
 
 struct load_options {
-  bool keep_going = false;       // go on after a bad line, and keep what a damaged archive gave
+  bool keep_going = false;  // go on after a bad line, and keep what a damaged archive gave
   std::size_t errors_kept = 20;
   // Called every few thousand lines with the bytes read and the size (0 when not known). False stops the reading.
   std::function<bool(std::uint64_t bytes_read, std::uint64_t bytes_total)> progress;

@@ -18,14 +18,17 @@ constexpr std::size_t text_bytes = 4 * input::max_line_bytes;
 
 std::string advice_for(int code, const std::string& path) {
   switch (code) {
-    case ENOENT: return "check the path";
+    case ENOENT:
+      return "check the path";
     case EACCES:
     case EPERM:
       if (path.find("/tracing/") != std::string::npos) return "only root may read it: copy it as root, then replay the copy";
       return "make it readable, or copy it";
     case EMFILE:
-    case ENFILE: return "close files, or raise the limit (ulimit -n)";
-    default: return {};
+    case ENFILE:
+      return "close files, or raise the limit (ulimit -n)";
+    default:
+      return {};
   }
 }
 
@@ -161,8 +164,7 @@ bool input::fill_decoded() {
     text_end_ = text_.size() - room.size();
     if (status == decompressor::status::failed) {
       fail("is a damaged " + std::string(compression_name(kind_)) + " archive: " + decompressor_->problem(), {},
-           "what comes before the damage can be saved by decompressing into a file (" + std::string(compression_name(kind_)) +
-               " -dc)");
+           "what comes before the damage can be saved by decompressing into a file (" + std::string(compression_name(kind_)) + " -dc)");
       return room.size() != room_before;
     }
     if (room.size() != room_before) break;

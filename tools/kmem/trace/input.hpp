@@ -75,9 +75,9 @@ class input {
 
   compression kind_ = compression::none;
   std::unique_ptr<decompressor> decompressor_;
-  std::vector<std::uint8_t> stored_;             // bytes as in the file
-  std::span<const std::uint8_t> stored_left_;    // those not yet decoded
-  bool stored_end_ = false;                      // the file has no more
+  std::vector<std::uint8_t> stored_;           // bytes as in the file
+  std::span<const std::uint8_t> stored_left_;  // those not yet decoded
+  bool stored_end_ = false;                    // the file has no more
 
   std::vector<char> text_;  // decoded bytes; [text_begin_, text_end_) are not yet handed out
   std::size_t text_begin_ = 0;

@@ -11,8 +11,7 @@ constexpr std::uint64_t lines_between_progress = 8192;
 
 class loader {
  public:
-  loader(input& from, const load_options& options, event_list& out)
-      : from_(from), options_(options), out_(out), parser_(out.strings) {}
+  loader(input& from, const load_options& options, event_list& out) : from_(from), options_(options), out_(out), parser_(out.strings) {}
 
   bool run() {
     bool good = true;
@@ -41,8 +40,11 @@ class loader {
   bool take_line() {
     event next;
     switch (parser_.parse(from_.line(), from_.line_number(), next)) {
-      case line_parser::outcome::event: out_.events.push_back(next); break;
-      case line_parser::outcome::skipped: break;
+      case line_parser::outcome::event:
+        out_.events.push_back(next);
+        break;
+      case line_parser::outcome::skipped:
+        break;
       case line_parser::outcome::error: {
         trace_error error = parser_.error();
         error.file = from_.name();

@@ -42,11 +42,19 @@ class request_maker {
       note_event();
       switch (current_->kind) {
         case event_kind::kfree:
-        case event_kind::cache_free: free_object(); break;
-        case event_kind::page_alloc: alloc_pages(classes_.use[index]); break;
+        case event_kind::cache_free:
+          free_object();
+          break;
+        case event_kind::page_alloc:
+          alloc_pages(classes_.use[index]);
+          break;
         case event_kind::page_free:
-        case event_kind::page_free_batched: free_pages(); break;
-        default: alloc_object(); break;
+        case event_kind::page_free_batched:
+          free_pages();
+          break;
+        default:
+          alloc_object();
+          break;
       }
     }
     finish();

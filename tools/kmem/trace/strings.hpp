@@ -25,7 +25,7 @@ class string_table {
  private:
   void grow();
 
-  std::deque<std::string> texts_;    // a deque: views stay valid while it grows
+  std::deque<std::string> texts_;      // a deque: views stay valid while it grows
   std::vector<std::uint64_t> hashes_;  // by id
   std::vector<string_id> slots_;       // open addressing, no_string = empty; a power of two of them
 };
