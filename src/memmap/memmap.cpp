@@ -120,7 +120,7 @@ KMEM_COLD void report_lowered_limit(nr_pages_t wanted, uint64_t span_pages) noex
   char line[200];
   text_writer text(line, sizeof line);
   text.str("kmem: budget lowered from ").dec(bytes(wanted) >> 20).str(" to ").dec(span_pages >> (20 - page_shift));
-  text.str(" MiB: the system gives no more address space (ulimit -v)");
+  text.str(" MiB: no more address space could be reserved");
   report(log_level::warning, text, line, sizeof line);
 }
 
@@ -189,18 +189,30 @@ void memmap_destroy(memory_map& m) noexcept {
   m.metadata_peak.store_relaxed(0);
 }
 
+namespace {
+
+/// Opens blocks [first, first + n) with their arrays.
+bool open_section(memory_map& m, uint32_t first, uint32_t n) noexcept {
+  const size_t first_page = size_t{first} * pages_per_block, count = size_t{n} * pages_per_block;
+  // The arena last. It is 62 times as large as its arrays: what a refusal leaves open is little, and counts little against RLIMIT_DATA.
+  return open_array_part(m.blocks, first * sizeof(page_block), n * sizeof(page_block)) &&
+         open_array_part(m.pages, first_page * sizeof(page), count * sizeof(page)) && open_array_part(m.class_map, first_page, count) &&
+         open_part(m.base + (first_page << page_shift), count << page_shift);
+}
+
+}  // namespace
+
 uint32_t open_blocks(memory_map& m, uint32_t first, uint32_t n) noexcept {
   KMEM_ASSERT(m.section_lock.is_locked());
   if (first >= m.nr_blocks()) return 0;
   if (n > m.nr_blocks() - first) n = m.nr_blocks() - first;
-  if (n == 0) return 0;
-  const size_t first_page = size_t{first} * pages_per_block, count = size_t{n} * pages_per_block;
-  // The arena last: the memory itself is never open without the arrays that describe it.
-  if (!open_array_part(m.blocks, first * sizeof(page_block), n * sizeof(page_block))) return 0;
-  if (!open_array_part(m.pages, first_page * sizeof(page), count * sizeof(page))) return 0;
-  if (!open_array_part(m.class_map, first_page, count)) return 0;
-  if (!open_part(m.base + (first_page << page_shift), count << page_shift)) return 0;
-  return n;
+  uint32_t opened = 0;
+  while (opened < n) {
+    const uint32_t step = n - opened < section_blocks ? n - opened : section_blocks;
+    if (!open_section(m, first + opened, step)) break;
+    opened += step;
+  }
+  return opened;
 }
 
 namespace {

@@ -152,10 +152,14 @@ err memmap_init(memory_map& m, const machine_config& config, nr_pages_t limit, n
 /// Gives everything back to the system; `m` can be initialised again. Nobody may use the machine any more.
 void memmap_destroy(memory_map& m) noexcept;
 
+/// Blocks that are opened by one set of system calls: 64 MiB.
+inline constexpr uint32_t section_blocks = 32;
+
 /// Opens blocks [first, first + n), their descriptors and their part of the class map (readable and writable; nothing is touched, and no
-/// field of a page_block is set). Any order of ranges, again and again, is fine. Passes fail_mmap once for each of the four parts. Return:
-/// blocks opened from `first` on: n, fewer only at the end of the span, or 0 when the system refuses; then parts may stay open, which costs
-/// nothing, and the call may be repeated with the same or a smaller range. Context: does system calls; section_lock held.
+/// field of a page_block is set), section by section. Any order of ranges, again and again, is fine. Passes fail_mmap four times a section.
+/// Return: blocks opened from `first` on: fewer than n at the end of the span or where the system refuses. Of the refused section some
+/// array pages may stay open, which later openings find as they are; fewer blocks may then be tried. Context: does system calls;
+/// section_lock held.
 uint32_t open_blocks(memory_map& m, uint32_t first, uint32_t n) noexcept KMEM_REQUIRES(m.section_lock);
 
 /// Metadata (per-CPU arrays, page lists): whole pages that read as zero, page-aligned, untouched and never given back before
