@@ -176,7 +176,7 @@ constexpr parameter table[] = {
       "Distance between the min, low and high watermarks."},
      parse_watermark_scale},
     {{"vm.lowmem_reserve_ratio", "one to five numbers (DMA,DMA32,NORMAL,HIGHMEM,MOVABLE)", "256,256,32,0,0",
-      "vm.lowmem_reserve_ratio=256,256,32",
+      "vm.lowmem_reserve_ratio=256,256,64",
       "Share (one part in so many) of higher zones that a zone keeps from their requests; 0: nothing."},
      parse_lowmem_ratio},
     {{"vm.reserve_policy", "spec or linux6.1", "spec", "vm.reserve_policy=linux6.1",
