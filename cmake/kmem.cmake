@@ -4,7 +4,8 @@ set(KMEM_CORE_LAYERS arch plat base memmap page_alloc slab kmalloc vmalloc recla
 set(KMEM_FACES face_cxx face_malloc face_linux)
 
 set(KMEM_WARNINGS -Wall -Wextra -Wconversion -Wundef -Werror)
-set(KMEM_CORE_FLAGS -fno-exceptions -fno-rtti -fno-threadsafe-statics)
+# Reports walk the stack by frame pointers; the fast paths are leaves and keep the register.
+set(KMEM_CORE_FLAGS -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-omit-frame-pointer -momit-leaf-frame-pointer)
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   set(KMEM_SOURCE_WARNINGS -Wthread-safety -Werror=thread-safety -Wglobal-constructors -Wexit-time-destructors -Wunreachable-code)
 else()

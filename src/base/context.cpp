@@ -18,7 +18,7 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 
 #if !defined(KMEM_SIM)
-namespace detail {
+namespace base_detail {
 constinit thread_local task_context this_task;
 }
 #endif

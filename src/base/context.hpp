@@ -25,12 +25,12 @@ static_assert(sizeof(task_context) <= plat::task_storage_bytes);
 /// The running task's context; outside a simulation that of the thread that drives it.
 inline task_context& current() noexcept { return *static_cast<task_context*>(plat::task_storage()); }
 #else
-namespace detail {
+namespace base_detail {
 // constinit on the declaration tells the compiler that no wrapper function has to initialise it.
 extern constinit thread_local task_context this_task __attribute__((tls_model("initial-exec")));
-}  // namespace detail
+}  // namespace base_detail
 /// The calling thread's context. Context: any.
-KMEM_ALWAYS_INLINE task_context& current() noexcept { return detail::this_task; }
+KMEM_ALWAYS_INLINE task_context& current() noexcept { return base_detail::this_task; }
 #endif
 
 /// Marks an allocator slow path. A handler that interrupts it sees depth > 0 and takes only try-locks.

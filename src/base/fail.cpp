@@ -13,7 +13,7 @@
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
 
-namespace detail {
+namespace base_detail {
 constinit atomic<uint32_t> fail_armed{0};
 }
 
@@ -94,7 +94,7 @@ const char* fail_point_name(fail_point point) noexcept { return point_names[stat
 
 void set_fail_attributes(fail_point point, const fail_attributes& attributes) noexcept {
   point_state& state = state_of(point);
-  detail::fail_armed.fetch_and_relaxed(~armed_bit(point));
+  base_detail::fail_armed.fetch_and_relaxed(~armed_bit(point));
   state.probability.store_relaxed(attributes.probability);
   state.interval.store_relaxed(attributes.interval);
   state.times.store_relaxed(attributes.times < 0 ? unlimited : static_cast<uint32_t>(attributes.times));
@@ -104,7 +104,7 @@ void set_fail_attributes(fail_point point, const fail_attributes& attributes) no
   state.candidates.store_relaxed(0);
   state.passed.store_relaxed(0);
   state.failed.store_relaxed(0);
-  if (attributes.probability != 0) detail::fail_armed.fetch_or_release(armed_bit(point));  // pairs: fail_knobs
+  if (attributes.probability != 0) base_detail::fail_armed.fetch_or_release(armed_bit(point));  // pairs: fail_knobs
 }
 
 bool parse_fail_attributes(const char* text, fail_attributes& result) noexcept {
@@ -126,7 +126,7 @@ fail_counts get_fail_counts(fail_point point) noexcept {
   return {state.passed.load_relaxed(), state.failed.load_relaxed()};
 }
 
-namespace detail {
+namespace base_detail {
 
 bool should_fail_slow(fail_point point, uint64_t units) noexcept {
   task_context& task = current();
@@ -145,7 +145,7 @@ bool should_fail_slow(fail_point point, uint64_t units) noexcept {
   return true;
 }
 
-}  // namespace detail
+}  // namespace base_detail
 
 fail_nth_scope::fail_nth_scope(uint32_t nth, bool persistent) noexcept {
   task_context& task = current();
@@ -159,11 +159,11 @@ fail_nth_scope::fail_nth_scope(uint32_t nth, bool persistent) noexcept {
   task.fail_nth_persistent = persistent;
   arch::compiler_barrier();
   task.fail_nth = nth;
-  detail::fail_armed.fetch_add_relaxed(fail_nth_unit);
+  base_detail::fail_armed.fetch_add_relaxed(fail_nth_unit);
 }
 
 fail_nth_scope::~fail_nth_scope() {
-  detail::fail_armed.fetch_sub_relaxed(fail_nth_unit);
+  base_detail::fail_armed.fetch_sub_relaxed(fail_nth_unit);
   task_context& task = current();
   task.fail_nth = 0;
   arch::compiler_barrier();

@@ -32,16 +32,16 @@ struct fail_counts {
 };
 fail_counts get_fail_counts(fail_point point) noexcept;
 
-namespace detail {
+namespace base_detail {
 /// Not 0 while any point is on (bit per point) or any thread has armed fail-nth (in units of fail_nth_unit).
 extern constinit atomic<uint32_t> fail_armed;
 bool should_fail_slow(fail_point point, uint64_t units) noexcept;
-}  // namespace detail
+}  // namespace base_detail
 
 /// Should this passage fail? `units`: size of the request in bytes. Context: any.
 inline bool should_fail(fail_point point, uint64_t units) noexcept {
-  if (KMEM_LIKELY(detail::fail_armed.load_relaxed() == 0)) return false;
-  return detail::should_fail_slow(point, units);
+  if (KMEM_LIKELY(base_detail::fail_armed.load_relaxed() == 0)) return false;
+  return base_detail::should_fail_slow(point, units);
 }
 
 /// Arms fail-nth for the calling thread for a scope: the nth passage (1-based) of any point fails; all later ones too if persistent.

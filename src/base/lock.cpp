@@ -6,7 +6,7 @@
 // Ordering. pairs: lock_word - unlock's exchange releases, the next successful exchange acquires.
 // Kernel.   A kernel spin lock never sleeps, since its holder cannot be preempted. Here it can, and a real-time waiter would keep
 //           it from running for ever, so waiting ends in a futex. That is no "scheduling while atomic": it is bounded by the holder.
-// Tests.    tests/unit/base/lock_test.cpp, tests/sim/lock_sim.cpp
+// Tests.    tests/unit/base/lock_test.cpp, tests/sim/sim_base_test.cpp
 #include "base/lock.hpp"
 
 #include <bit>
@@ -83,7 +83,7 @@ void spinlock::lock() noexcept KMEM_NO_ANALYSIS {
   if (!as_atomic(word_).try_cmpxchg_acquire(free, 1)) wait_and_take(as_atomic(word_));  // pairs: lock_word
 }
 
-bool spinlock::try_lock() noexcept KMEM_NO_ANALYSIS {
+bool spinlock::try_lock() noexcept {
   preempt_count_add(preempt_unit);
   uint32_t free = 0;
   if (as_atomic(word_).try_cmpxchg_acquire(free, 1)) return true;  // pairs: lock_word

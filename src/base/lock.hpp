@@ -41,7 +41,7 @@ class KMEM_CAPABILITY("ranked lock") ranked_lock {
     if (KMEM_UNLIKELY(!word_.try_cmpxchg_acquire(free, 1))) lock_slow();  // pairs: lock_word
     note_held();
   }
-  [[nodiscard]] bool try_lock() noexcept KMEM_TRY_ACQUIRE(true) KMEM_NO_ANALYSIS {
+  [[nodiscard]] bool try_lock() noexcept KMEM_TRY_ACQUIRE(true) {
     uint32_t free = 0;
     if (!word_.try_cmpxchg_acquire(free, 1)) return false;  // pairs: lock_word
     note_held();

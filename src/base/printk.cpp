@@ -8,7 +8,7 @@
 //           A reader waits a bounded while for another reader of the same record.
 // Ordering. pairs: printk_slot - publishing a slot's state releases its contents, taking the slot acquires them.
 // Kernel.   Its ring keeps variable-sized records and time stamps; here a record is a fixed slot, and a reader holds up one slot.
-// Tests.    tests/unit/base/printk_test.cpp (against a model), tests/sim/printk_sim.cpp
+// Tests.    tests/unit/base/printk_test.cpp (against a model), tests/sim/sim_base_test.cpp
 #include "base/printk.hpp"
 
 namespace kmem {

@@ -30,7 +30,7 @@ struct frame_record {
 
 /// Not instrumented: it reads words of other functions' frames, which a sanitizer may have fenced off.
 KMEM_UNSANITIZED frame_record read_frame(uintptr_t frame) noexcept {
-  const auto* words = reinterpret_cast<const volatile uintptr_t*>(frame);
+  const auto* words = reinterpret_cast<const uintptr_t*>(frame);
   return {words[0], words[1]};
 }
 

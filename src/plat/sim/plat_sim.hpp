@@ -1,0 +1,57 @@
+// The simulated platform: virtual CPUs, clock and threads under a seeded scheduler. Contract: plat/plat.hpp.
+//
+// Every call is a scheduling point. Memory is real (anonymous or memfd), so that the core's pointers work, but what is done with it is
+// checked: opening outside of a reservation, giving back what was never opened and the like fail the simulation.
+// Tests drive it through plat/sim/simulation.hpp.
+#pragma once
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+
+struct plat_sim {
+  static reservation reserve(size_t bytes, size_t align_bytes, backing kind) noexcept;
+  static void release(reservation& r) noexcept;
+  static bool open(void* begin, size_t bytes) noexcept;
+  static bool decommit(const reservation& r, void* begin, size_t bytes) noexcept;
+  static bool populate(void* begin, size_t bytes) noexcept;
+  static void* map_guarded(size_t bytes) noexcept;
+  static bool map_frames(void* at, size_t offset_bytes, const reservation& r, size_t bytes) noexcept;
+  static void unmap(void* begin, size_t bytes) noexcept;
+
+  /// The running task's virtual CPU. The task may have moved by the time the caller looks at the result.
+  static int cpu() noexcept;
+  static int nr_cpus() noexcept;
+  static int thread_id() noexcept;
+  static int process_id() noexcept;
+  static bool single_threaded() noexcept;
+  static bool realtime_thread() noexcept;
+
+  /// The simulated clock: advances at every scheduling point, and to the next time-out when nobody can run.
+  static uint64_t now_ns() noexcept;
+
+  static bool futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept;
+  static void futex_wake(uint32_t* word, int nr_waiters) noexcept;
+  /// Lets another task run if one can.
+  static void relax(unsigned spins) noexcept;
+  /// The scheduler may run another task here, move this one to another CPU, or deliver a signal.
+  static void yield_point() noexcept;
+
+  /// Finds only the files that the test has put up. Return: as plat_linux.
+  static long read_file(const char* path, char* buffer, size_t capacity) noexcept;
+  /// Kept for the test to look at, whatever the descriptor.
+  static void write_all(int fd, const char* text, size_t bytes) noexcept;
+
+  static uint64_t physical_bytes() noexcept;
+  static void thread_name(char* buffer, size_t capacity) noexcept;
+  static bool is_readable(const void* address) noexcept;
+
+  /// Ends the simulation as failed. Outside of a task: ends the process.
+  [[noreturn]] static void die() noexcept;
+
+  /// Bytes of memory that belong to the running task, zero at its start: what thread_local is in a real process.
+  static constexpr size_t task_storage_bytes = 128;
+  static void* task_storage() noexcept;
+};
+
+}  // inline namespace
+}  // namespace kmem
