@@ -437,7 +437,7 @@ TEST_F(trace_ftrace, bad_values_are_named_with_their_column) {
   bad("kmalloc: ptr=1 bytes_req=8 bytes_alloc=99999999999999999 gfp_flags=GFP_KERNEL", "bytes_alloc=9999", "99999999999999999");
   bad("kmalloc: ptr=1 bytes_req=8 bytes_alloc=8 gfp_flags=GFP_KERNEL node=x", "node=x", "x");
   bad("mm_page_free: pfn=0xzz order=0", "pfn=0xzz", "0xzz");
-  bad("mm_page_free: pfn=1 order=21", "order=21", "21");
+  bad("mm_page_free: pfn=1 order=14", "order=14", "14");
   bad("mm_page_alloc: pfn=1 order=0 migratetype=1000 gfp_flags=none", "migratetype=1000", "1000");
   bad("mm_page_alloc: pfn=1 order=0 migratetype=0 gfp_flags=GFP_KERNEL|__GFP_ZERRO", "unknown GFP flag \"__GFP_ZERRO\"", "__GFP_ZERRO");
 }

@@ -19,7 +19,7 @@ constexpr std::string_view hidden_pointer = "(____ptrval____)";
 
 constexpr std::size_t comm_bytes = 15;            // the kernel's TASK_COMM_LEN without the terminating zero
 constexpr std::uint64_t max_cpu = 8191;           // the largest NR_CPUS that any architecture offers is 8192
-constexpr std::uint64_t max_order = 20;           // above what any configuration has
+constexpr std::uint64_t max_order = 13;           // arm64 with 64 KiB pages has the largest
 constexpr std::uint64_t max_object = 1ull << 40;  // above what kmalloc of any configuration gives
 constexpr std::uint64_t no_pfn = ~0ull;           // a failed allocation, where the number is printed raw
 

@@ -34,6 +34,7 @@ class request_maker {
       : from_(from), classes_(classify_pages(from.events, options.classify)), caches_(from) {
     out_.real_addresses = classes_.direct_map.has_value();
     out_.requests.reserve(from.events.size());
+    has_batched_ = from.counts.of(event_kind::page_free_batched) != 0;
   }
 
   request_list run() {
@@ -232,7 +233,7 @@ class request_maker {
     for (std::uint64_t frame = now.address; frame < now.address + frames; frame++) {
       const std::uint32_t block = block_of_frame_.take(frame);
       if (batched && block == no_block && freed_frames_.take(frame) != flat_map::absent) duplicate = true;
-      if (!batched) freed_frames_.set(frame, 0);
+      if (!batched && has_batched_) freed_frames_.set(frame, 0);
       if (block == no_block) continue;
       any = true;
       if (--blocks_[block].pages_left == 0) {
@@ -344,7 +345,8 @@ class request_maker {
   flat_map live_objects_;              // address -> request
   std::vector<object_links> objects_;  // by request
   flat_map block_of_frame_;            // frame number -> block
-  flat_map freed_frames_;              // freed by mm_page_free and not allocated since
+  bool has_batched_ = false;
+  flat_map freed_frames_;  // freed by mm_page_free and not allocated since
   std::vector<page_block> blocks_;
   std::vector<std::pair<std::uint64_t, std::uint8_t>> first_frame_;  // and order, by block
   std::uint64_t object_bytes_ = 0;
