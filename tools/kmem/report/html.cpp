@@ -56,8 +56,7 @@ namespace {
   if (result.wall_ns == 0) {
     return card("Speed", "-", fmt::format("{} events", human_count(result.total.events)));
   }
-  const double rate = static_cast<double>(result.total.events) * 1e9 / static_cast<double>(result.wall_ns);
-  return card("Speed", short_count(static_cast<std::uint64_t>(rate)) + "/s",
+  return card("Speed", short_count(per_second(result.total.events, result.wall_ns)) + "/s",
               fmt::format("{} events in {}", human_count(result.total.events), html_ns(result.wall_ns)));
 }
 

@@ -72,7 +72,7 @@ struct log_axis {
     if (std::log2(value) >= axis.low && std::log2(value) <= axis.high) {
       const double x = axis.x(value, area);
       out += vertical(x, area.top, area.bottom(), "grid");
-      out += text_at(x, area.bottom() + 20.0, R"(text-anchor="middle")", html_ns(static_cast<std::uint64_t>(value)));
+      out += text_at(x, area.bottom() + 20.0, R"(text-anchor="middle")", html_ns(whole_number(value)));
     }
   }
   return out;
@@ -150,7 +150,7 @@ struct log_axis {
         "<tr><td class=\"l name\"><i class=\"swatch "
         "{}\"></i>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
         shade_of(path), to_string(static_cast<latency_path>(path)), human_count(one.count()), html_ns(one.percentile(50)),
-        html_ns(one.percentile(99)), html_ns(one.percentile(99.9)), html_ns(one.max()), html_ns(static_cast<std::uint64_t>(one.mean())));
+        html_ns(one.percentile(99)), html_ns(one.percentile(99.9)), html_ns(one.max()), html_ns(whole_number(one.mean())));
   }
   return out + "</tbody></table></div>";
 }

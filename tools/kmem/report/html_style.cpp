@@ -166,11 +166,13 @@ footer{color:var(--muted);font-size:13px;margin-top:28px;text-align:center}
 
 std::string_view page_style() {
   // Printing is always light: the dark variables hold for screens only.
-  static const std::string style =
-      ":root{color-scheme:light;" + std::string(light_colours) + "}\n" +
-      "@media screen and (prefers-color-scheme:dark){:root:not([data-theme=light]){color-scheme:dark;" +
-      std::string(dark_colours) + "}}\n" + "@media screen{:root[data-theme=dark]{color-scheme:dark;" + std::string(dark_colours) + "}}\n" + std::string(layout) +
-      category_rules();
+  static const std::string style = [] {
+    const std::string dark = "{color-scheme:dark;" + std::string(dark_colours) + "}}\n";
+    std::string rules = ":root{color-scheme:light;" + std::string(light_colours) + "}\n";
+    rules += "@media screen and (prefers-color-scheme:dark){:root:not([data-theme=light])" + dark;
+    rules += "@media screen{:root[data-theme=dark]" + dark;
+    return rules + std::string(layout) + category_rules();
+  }();
   return style;
 }
 

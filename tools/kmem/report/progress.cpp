@@ -85,15 +85,13 @@ void progress_bar::clear() {
 }
 
 std::string progress_bar::line(const progress_state& state, std::uint64_t elapsed_ns, std::size_t columns, bool colour, bool unicode) {
-  const double seconds = static_cast<double>(elapsed_ns) / 1e9;
-  const double rate = seconds > 0.0 ? static_cast<double>(state.events) / seconds : 0.0;
   const std::string percent_text =
       state.whole == 0
           ? ""
           : fmt::format("{:>3.0f} %", std::min(100.0, 100.0 * static_cast<double>(state.done) / static_cast<double>(state.whole)));
   std::vector<std::pair<std::string, tint>> parts;
   parts.emplace_back(short_count(state.events) + " events", tint::none);
-  parts.emplace_back(short_count(static_cast<std::uint64_t>(rate)) + "/s", tint::none);
+  parts.emplace_back(short_count(per_second(state.events, elapsed_ns)) + "/s", tint::none);
   parts.emplace_back(fmt::format("charged {} of {}", human_bytes(state.charged_bytes), human_bytes(state.budget_bytes)), tint::cyan);
   if (state.failed != 0) {
     parts.emplace_back(short_count(state.failed) + " failed", tint::red);

@@ -27,11 +27,6 @@ void append_points(std::string& out, const std::vector<point>& points) {
 
 }  // namespace
 
-std::uint64_t whole_number(double value) noexcept {
-  constexpr double limit = 18446744073709549568.0;  // the largest double below 2^64
-  return value > 0.0 ? static_cast<std::uint64_t>(value < limit ? value : limit) : 0;
-}
-
 std::string number(double value) {
   std::string text = fmt::format("{:.1f}", value);
   if (text.ends_with(".0")) {

@@ -35,7 +35,6 @@ struct point {
   double y;
 };
 
-[[nodiscard]] std::uint64_t whole_number(double value) noexcept;        // cut to what 64 bits hold; 0 for NaN
 [[nodiscard]] std::string number(double value);                         // one decimal, no trailing zero
 [[nodiscard]] std::string line_path(const std::vector<point>& points);  // "" for no points
 [[nodiscard]] std::string area_path(const std::vector<point>& upper, const std::vector<point>& lower);

@@ -66,6 +66,7 @@ std::vector<std::string> wrapped(std::string_view text, std::size_t width) {
     cut = cut == std::string_view::npos ? width : text[cut] == '|' ? cut + 1 : cut;
     cut = cut == 0 ? width : cut;
     pieces.emplace_back(text.substr(0, cut));
+    trim_end(pieces.back());
     text.remove_prefix(text.size() > cut && text[cut] == ' ' ? cut + 1 : cut);
   }
   pieces.emplace_back(text);

@@ -77,10 +77,9 @@ void add_rest_note(text_table& table, std::size_t left) {
   std::string run = fmt::format("{} {}", result.threads, result.threads == 1 ? "thread" : "threads");
   run += result.touch ? ", memory touched" : "";
   run += result.verify ? ", contents verified" : "";
-  run += result.wall_ns == 0 ? ""
-                             : fmt::format(", {} ({} events/s)", human_ns(result.wall_ns),
-                                           short_count(static_cast<std::uint64_t>(static_cast<double>(result.total.events) * 1e9 /
-                                                                                  static_cast<double>(result.wall_ns))));
+  run += result.wall_ns == 0
+             ? ""
+             : fmt::format(", {} ({} events/s)", human_ns(result.wall_ns), short_count(per_second(result.total.events, result.wall_ns)));
   out += wrapped_line("run", run, options);
   for (const name_value& parameter : result.parameters) {
     out += wrapped_line("parameter", printable(parameter.name) + "=" + printable(parameter.value), options);
@@ -263,8 +262,7 @@ void add_rest_note(text_table& table, std::size_t left) {
     const latency_histogram& one = result.latency_ns[path];
     if (one.count() != 0) {
       table.add({std::string(to_string(static_cast<latency_path>(path))), human_count(one.count()), human_ns(one.percentile(50)),
-                 human_ns(one.percentile(99)), human_ns(one.percentile(99.9)), human_ns(one.max()),
-                 human_ns(static_cast<std::uint64_t>(one.mean()))});
+                 human_ns(one.percentile(99)), human_ns(one.percentile(99.9)), human_ns(one.max()), human_ns(whole_number(one.mean()))});
     }
   }
   return table.empty() ? "" : heading("Latency by path", options) + table.render(options.colour);

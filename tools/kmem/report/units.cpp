@@ -62,6 +62,15 @@ std::string short_count(std::uint64_t count) {
   return count < 1000 ? fmt::format("{}", count) : scaled(count, 1000.0, names);
 }
 
+std::uint64_t whole_number(double value) noexcept {
+  constexpr double limit = 18446744073709549568.0;  // the largest double below 2^64
+  return value > 0.0 ? static_cast<std::uint64_t>(value < limit ? value : limit) : 0;
+}
+
+std::uint64_t per_second(std::uint64_t count, std::uint64_t elapsed_ns) noexcept {
+  return elapsed_ns == 0 ? 0 : whole_number(static_cast<double>(count) * 1e9 / static_cast<double>(elapsed_ns));
+}
+
 std::string human_percent(double value) {
   if (!(value > 0.0)) {
     return "0 %";

@@ -13,4 +13,10 @@ namespace kmem::tool::report {
 [[nodiscard]] std::string short_count(std::uint64_t count);  // "907 k", "1.2 M": for narrow columns
 [[nodiscard]] std::string human_percent(double value);       // "0 %", "< 0.1 %", "3.4 %", "87 %"; 0 for NaN
 
+// Cut to what 64 bits hold, 0 for NaN: for rates and means that go through floating point.
+[[nodiscard]] std::uint64_t whole_number(double value) noexcept;
+
+// `count` in one second when there were so many in `elapsed_ns`; 0 when no time passed.
+[[nodiscard]] std::uint64_t per_second(std::uint64_t count, std::uint64_t elapsed_ns) noexcept;
+
 }  // namespace kmem::tool::report
