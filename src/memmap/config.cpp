@@ -161,7 +161,7 @@ constexpr parameter table[] = {
     {{"backing", "anon or memfd", "anon", "backing=memfd",
       "Private anonymous memory, or a memfd whose pages may have a second address and are shared with a forked child."},
      parse_backing},
-    {{"max_order", "10 or 11", "11", "max_order=10", "Blocks of 2^order pages are below this order: the largest is 2 MiB or 4 MiB."},
+    {{"max_order", "10 or 11", "11", "max_order=10", "Orders of page blocks are below this: the largest block has 2 MiB or 4 MiB."},
      parse_max_order},
     {{"zone_dma", size_or_auto, "auto", "zone_dma=4M", "Size of zone DMA, at most 16M. auto: 1/32 of the budget, at most 16M."},
      parse_auto_size<&machine_config::zone_dma>},

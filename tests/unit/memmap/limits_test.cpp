@@ -70,6 +70,56 @@ TEST_P(LimitsTest, StartsAndServesUnderUlimitV) {
             "");
 }
 
+TEST_P(LimitsTest, LeavesAddressSpaceToTheProgram) {
+  EXPECT_EQ(test::in_child([this]() -> std::string {
+              if (!set_limit(RLIMIT_AS, test::status_bytes("VmSize") + (300u << 20))) return "setrlimit failed";
+              // 256 MiB would fit, but nothing beside it.
+              if (memmap_init(map_, config_, mib(64), mib(1024), mib(64)) != err::ok) return "refused";
+              if (map_.span_pages != mib(128).raw()) return "span of " + std::to_string(map_.span_pages >> 8) + " MiB";
+              memmap_destroy(map_);
+              // What the budget needs is taken all the same.
+              if (memmap_init(map_, config_, mib(256), mib(1024), mib(256)) != err::ok) return "least refused";
+              memmap_destroy(map_);
+              return "";
+            }),
+            "");
+}
+
+TEST_P(LimitsTest, FitsIntoWhatMayBeLocked) {
+  EXPECT_EQ(test::in_child([this]() -> std::string {
+              // Without privilege every new mapping of a process that locks its future must fit into RLIMIT_MEMLOCK.
+              rlimit locked{};
+              if (getrlimit(RLIMIT_MEMLOCK, &locked) != 0 || !set_limit(RLIMIT_MEMLOCK, std::min(size_t{locked.rlim_max}, size_t{4} << 20)))
+                return "setrlimit failed";
+              if (geteuid() == 0 && setuid(65534) != 0) return "setuid failed";
+              if (mlockall(MCL_FUTURE) != 0) return "mlockall refused";
+              if (memmap_init(map_, config_, mib(64), mib(1024), mib(64)) != err::nomem) return "64 MiB were locked within 4 MiB";
+              munlockall();
+              if (memmap_init(map_, config_, mib(64), mib(1024), mib(64)) != err::ok) return "refused after munlockall";
+              if (open(0, opened_blocks) != opened_blocks) return "opening refused";
+              use_block(map_, 0);
+              memmap_destroy(map_);
+              return "";
+            }),
+            "");
+}
+
+TEST(LimitsMessageTest, SaysThatTheCgroupLimitsCouldNotBeRead) {
+  EXPECT_EQ(test::in_child([]() -> std::string {
+              if (!set_limit(RLIMIT_AS, 1)) return "setrlimit failed";
+              uint64_t usage = 7;
+              const uint64_t limit = cgroup_limit("", usage);
+              if (!set_limit(RLIMIT_AS, RLIM_INFINITY)) return "setrlimit failed";
+              if (limit != 0 || usage != 0) return "a limit out of nowhere";
+              char text[printk_record_bytes];
+              log_level level{};
+              std::string last;
+              for (uint64_t sequence = 0; (sequence = printk_read(sequence, level, text, sizeof text)) != 0;) last = text;
+              return last.find("no address space to read the cgroup limits") != std::string::npos ? "" : "last message: " + last;
+            }),
+            "");
+}
+
 TEST_P(LimitsTest, SaysNoWhenNotEvenTheLeastFits) {
   EXPECT_EQ(test::in_child([this]() -> std::string {
               if (!set_limit(RLIMIT_AS, test::status_bytes("VmSize") + (64u << 20))) return "setrlimit failed";
