@@ -109,6 +109,7 @@ TEST_F(CgroupTest, GroupOutsideTheNamespaceSeesTheMountPointOnly) {
   system_.proc("0::/../../elsewhere\n", mount2);
   system_.group2("/sys/fs/cgroup", mib_text(96));
   system_.group2("/sys/fs/elsewhere", mib_text(1));
+  system_.group2("/sys/fs/cgroup/elsewhere", mib_text(1));
   system_.group2("/elsewhere", mib_text(1));
   EXPECT_EQ(found(), "96 0");
 }

@@ -171,6 +171,7 @@ TEST(ParseConfigTest, NamesTheParameterTheValueAndWhatWouldBeRight) {
   EXPECT_EQ(refused("vm.failslab=1"), "vm.failslab: unknown parameter; did you mean failslab?");
   EXPECT_EQ(refused("quiet"), "quiet: unknown parameter; the known ones are listed in docs/parameters.md");
   EXPECT_EQ(refused("x=1"), "x: unknown parameter; the known ones are listed in docs/parameters.md") << "too short to guess";
+  EXPECT_EQ(refused("cp=1"), "cp: unknown parameter; the known ones are listed in docs/parameters.md") << "half of it would be guessed";
   EXPECT_EQ(refused("=1"), ": unknown parameter; the known ones are listed in docs/parameters.md");
   EXPECT_THAT(refused("mem=" + std::string(1000, '9')), HasSubstr("...: expected auto"));
   EXPECT_THAT(refused(std::string(1000, 'a') + "=1"), HasSubstr("...: unknown parameter"));

@@ -20,11 +20,10 @@ std::string cell(const std::string& text) {
 std::string document() {
   std::ostringstream out;
   out << "# Parameters\n\n"
-         "Given as `name=value` words in `KMEM_CMDLINE`, or to the tools' option `--param`. `-` and `_` are the same in names, the last of\n"
-         "equal names counts, and a word that is not understood is an error: then none of them is applied. Sizes are bytes, with `K`, `M`, "
-         "`G`\n"
-         "or `T` for powers of 1024. Made from the table in `src/memmap/config.cpp`; `tests/unit/memmap/parameters_doc_test.cpp` "
-         "compares.\n\n"
+         "Given as `name=value` words in `KMEM_CMDLINE`, or to the tools' option `--param`. `-` and `_` are the same in names, the last\n"
+         "of equal names counts, and a word that is not understood is an error: then none of them is applied. Sizes are bytes, with\n"
+         "`K`, `M`, `G` or `T` for powers of 1024. Made from the table in `src/memmap/config.cpp`, with which\n"
+         "`tests/unit/memmap/parameters_doc_test.cpp` compares it.\n\n"
          "| name | values | default | what for | example |\n|---|---|---|---|---|\n";
   for (const parameter_info& p : parameters())
     out << "| `" << p.name << "` | " << cell(p.values) << " | `" << p.default_value << "` | " << cell(p.help) << " | `" << p.example
