@@ -1,8 +1,12 @@
 // Front header of the layer `page_alloc`: zones, free areas of page blocks, watermarks, the reserve, per-CPU page lists, the chain.
 //
 // Each zone has a *span* (pfns) and a *managed* size (its share of the budget).  For every zone, always, under its lock:
-//     charged + free present + transit <= managed            free (watermarks) = managed - charged - in per-CPU lists
+//     committed = taken + present_free + reserve + in_transit <= managed       pages that are backed, or may be touched at any time
+//     taken     = charged + in per-CPU lists (+ the reclaimers' pool)          free (watermarks) = managed - taken
 // and over all zones: sum of managed + metadata <= limit. Metadata that grows past its allowance shrinks NORMAL's managed size.
+//
+// Nesting. Functions that may be called from a signal handler mark themselves with a nest_guard while they hold locks. A layer above must hold no
+// nest_guard of its own when it calls them (it needs one only while it holds a lock): inside one, every lock here would only be tried.
 #pragma once
 #include "page_alloc/rights.hpp"
 
@@ -10,7 +14,7 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 
 enum class watermark : uint8_t { min, low, high };
-inline constexpr unsigned nr_occupancy_lists = 17;  // blocks by used/32, fullest searched first; measured: docs/decisions
+inline constexpr unsigned nr_occupancy_lists = 16;  // blocks by used/32, fullest searched first
 inline constexpr unsigned nr_cpu_list_orders = 4;   // per-CPU lists hold orders 0..3, as in the kernel
 
 /// One CPU's pages of one zone: a list per order and mobility, warm end first, cold end last.
@@ -20,31 +24,44 @@ struct alignas(arch::cache_line_bytes) cpu_pages {
     pfn_t warm, cold;      // ends; pages linked by next (towards cold) and prev
     uint32_t nr_blocks = 0;
   } lists[nr_migratetypes][nr_cpu_list_orders] KMEM_GUARDED_BY(lock);
-  atomic<uint32_t> nr_pages{0};  // over all lists; written by the lock's holder
+  atomic<uint32_t> nr_pages{0};  // over all lists; written by the lock's holder, as the following are
+  atomic<uint64_t> nr_hits{0};   // allocations served without asking the zone
+  atomic<uint64_t> nr_allocated{0}, nr_freed{0};  // pages
 };
 
-/// A stack of single pages that can be popped without a lock: pfn and tag in one word, so that a recycled head is noticed.
+/// A stack of single pages that can be popped without a lock: pfn and tag in one word, so that a recycled head is noticed. The link is the
+/// page's reference count, the one word of a descriptor that is atomic: such a page has no users.
 struct page_stack {
   atomic<uint64_t> head{0};      // pfn | tag << 32
   atomic<uint32_t> nr_pages{0};
 };
+
+// Lists of the blocks of a zone. A full block is on none.
+inline constexpr unsigned present_lists = 0;                                           // partly used, with free backed pages: [type][used / 32]
+inline constexpr unsigned absent_lists = nr_migratetypes * nr_occupancy_lists;         // partly used, with absent ones only: [type]
+inline constexpr unsigned unused_present_list = absent_lists + nr_migratetypes;        // wholly free, some pages backed
+inline constexpr unsigned unused_absent_list = unused_present_list + 1;                // wholly free, nothing backed, descriptors paid for
+inline constexpr unsigned unused_bare_list = unused_absent_list + 1;                   // the same, descriptors not paid for
+inline constexpr unsigned nr_block_lists = unused_bare_list + 1;
 
 struct zone {
   ranked_lock lock{lock_rank::zone};
   zone_idx idx = zone_idx::normal;
   bool fixed_pfns = false;             // DMA, DMA32: span == managed, no fresh blocks instead of scattered ones
   uint32_t first_block = 0, nr_blocks = 0;      // span, in page blocks
+  uint32_t unusable = 0;               // pages of the span that are never handed out (page 0, the end of a zone that is no whole blocks)
+  uint64_t managed_most = 0;           // managed while metadata is within its allowance
   atomic<uint64_t> managed{0};         // pages; changed under `lock`
-  atomic<uint64_t> charged{0};         // pages handed out (vmalloc's included); changed under `lock`
-  atomic<uint64_t> present_free{0};    // backed pages in the free areas
-  atomic<uint64_t> in_cpu_lists{0};    // backed pages in per-CPU lists
-  atomic<uint64_t> in_transit{0};
+  atomic<uint64_t> committed{0};       // changed under `lock`
+  atomic<uint64_t> taken{0};           // grows without the lock when the reserve is popped
+  atomic<uint64_t> present_free{0};    // backed pages in the free areas; changed under `lock`
+  atomic<uint64_t> in_transit{0};      // backed pages on their way back to the system; changed under `lock`
+  atomic<uint64_t> deferred_uncharge{0};  // pages outside the arena uncharged where the lock could not be had
   uint32_t opened_blocks KMEM_GUARDED_BY(lock) = 0;     // blocks [first_block, first_block + opened_blocks) are open
-  // Lists of blocks (block number + 1; 0: none): with free present pages by occupancy, with only absent ones, wholly unused.
-  uint32_t present_lists[nr_migratetypes][nr_occupancy_lists] KMEM_GUARDED_BY(lock) = {};
-  uint32_t absent_list[nr_migratetypes] KMEM_GUARDED_BY(lock) = {};
-  uint32_t unused_present KMEM_GUARDED_BY(lock) = 0;    // wholly free blocks with backed pages
-  uint32_t unused_absent KMEM_GUARDED_BY(lock) = 0;     // wholly free blocks, nothing backed
+  uint32_t lists[nr_block_lists] KMEM_GUARDED_BY(lock) = {};   // first block of each, plus one; 0: empty
+  // No block of a list has a larger aligned run of backed (of usable) pages: upper bounds, so that a search passes hopeless lists over.
+  uint8_t list_present_order[nr_block_lists] KMEM_GUARDED_BY(lock) = {};
+  uint8_t list_usable_order[nr_block_lists] KMEM_GUARDED_BY(lock) = {};
   uint64_t watermarks[3] = {};         // pages; min, low, high
   uint64_t lowmem_reserve[nr_zones] = {};  // pages kept from requests whose highest zone is [i]
   page_stack reserve;                  // backed, pre-faulted; part of free
@@ -70,6 +87,12 @@ struct alloc_failure {
   const char* cache = nullptr;  // the kmem_cache that asked, if one did
 };
 
+/// A record as words that are read and written one by one, so that a reader needs no lock; `sequence` says when all of them belong together.
+struct failure_slot {
+  atomic<uint64_t> sequence{0};  // of the record; 0: none, or being written
+  atomic<uint64_t> words[(sizeof(alloc_failure) + 7) / 8];
+};
+
 /// What reclaim above this layer offers; slow paths only. Every entry may be null. Filled once at start.
 struct reclaim_ops {
   void* context = nullptr;
@@ -84,10 +107,15 @@ inline constexpr unsigned nr_reclaim_ops = 4;
 
 inline constexpr unsigned nr_failure_records = 64;
 
-/// Named as the kernel's /proc/vmstat counters where they mean the same. Relaxed; read as a snapshot.
+/// Events outside the per-CPU lists; page_alloc_read_totals() adds those inside. Named as the kernel's /proc/vmstat counters where they mean
+/// the same.
 struct page_alloc_stats {
   atomic<uint64_t> pgalloc{0}, pgfree{0}, pgalloc_fail{0}, allocstall{0}, pages_given_back{0}, blocks_given_back{0}, blocks_opened{0},
-      cpu_list_hits{0}, cpu_list_drains{0}, reserve_used{0}, pgreclaimed{0};
+      cpu_list_drains{0}, reserve_used{0}, pgreclaimed{0}, waits{0}, deferred_frees{0}, bad_pages{0};
+};
+struct page_alloc_totals {
+  uint64_t pgalloc, pgfree, pgalloc_fail, allocstall, pages_given_back, blocks_given_back, blocks_opened, cpu_list_hits, cpu_list_drains,
+      reserve_used, pgreclaimed, waits, deferred_frees, bad_pages;
 };
 
 struct page_allocator : memory_map {
@@ -95,15 +123,18 @@ struct page_allocator : memory_map {
   uint32_t nr_cpus = 1;
   unsigned max_order = 11;               // exclusive
   uint64_t metadata_allowance = 0;       // pages set aside from the limit at init
-  page_stack memalloc_pool;              // for __GFP_MEMALLOC and reclaimers; never counted free
+  page_stack memalloc_pool;              // for __GFP_MEMALLOC and reclaimers; pages of NORMAL, neither free nor charged
+  uint64_t memalloc_pool_target = 0;     // pages
   reclaim_ops ops[nr_reclaim_ops];
   page_stack deferred;                   // pages freed where no lock could be taken
   atomic<uint32_t> free_sequence{0};     // futex word: raised by frees while somebody waits
   atomic<uint32_t> waiters{0};
-  alloc_failure failures[nr_failure_records];
+  atomic<uint32_t> waiter_fence{0};      // orders frees that take no lock against waiters that announce themselves; the value means nothing
+  failure_slot failures[nr_failure_records];
   atomic<uint64_t> failure_sequence{0};
   ranked_lock machine_lock{lock_rank::machine};
   page_alloc_stats stats;
+  uint64_t fork_locks[(size_t{max_cpus} * nr_zones + nr_zones + 2 + 63) / 64] = {};  // which locks fork's prepare handler has taken
 };
 
 /// Sets up zones, watermarks, per-CPU lists and the reserve from `config`. Return: err::nomem when the system refuses. May sleep.
@@ -177,11 +208,14 @@ uint64_t watermark_floor(const page_allocator& pa, const zone& z, const watermar
 
 /// A consistent snapshot for texts and tests. Free blocks are counted as maximal aligned runs of usable pages, present and absent.
 struct zone_snapshot {
-  uint64_t managed, spanned, charged, free, present_free, in_cpu_lists, in_transit, reserve;
+  uint64_t managed, spanned, charged, free, present_free, in_cpu_lists, in_transit, reserve;   // managed = charged + free + in_cpu_lists + pool
+  uint64_t pool;                              // the reclaimers' pages (NORMAL)
+  uint64_t committed;
   uint64_t min, low, high;
   uint64_t nr_free_runs[11][nr_migratetypes];  // by order; order 10: two blocks
 };
 void snapshot_zone(page_allocator& pa, zone_idx idx, zone_snapshot& result) noexcept;
+void page_alloc_read_totals(const page_allocator& pa, page_alloc_totals& totals) noexcept;
 /// Total pages: charged (all zones), and what the budget still has.
 uint64_t charged_pages(const page_allocator& pa) noexcept;
 uint64_t free_pages_total(const page_allocator& pa) noexcept;

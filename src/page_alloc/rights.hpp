@@ -26,10 +26,18 @@ const char* chain_step_name(chain_step step) noexcept;
 /// May `gfp` (scopes already applied) take this step? `order`: of the request.
 constexpr bool step_permitted(chain_step step, gfp_t gfp, order_t order) noexcept;
 
-/// Passes over the blocking steps while there is progress: 1 with NORETRY, without end with NOFAIL, else 16.
+/// Most retries of the blocking steps, each only after a pass that made progress.
 inline constexpr unsigned chain_retries = 16;
-/// Orders above this are "costly": not retried unless RETRY_MAYFAIL or NOFAIL (the kernel's PAGE_ALLOC_COSTLY_ORDER).
+/// Orders above this are "costly" (the kernel's PAGE_ALLOC_COSTLY_ORDER).
 inline constexpr unsigned costly_order = 3;
+/// Passes over the blocking steps: 1 with NORETRY and for costly orders without RETRY_MAYFAIL, without end with NOFAIL, else 1 + 16.
+constexpr unsigned passes_permitted(gfp_t gfp, order_t order) noexcept {
+  if (has(gfp, gfp::nofail)) return ~0u;
+  if (has(gfp, gfp::noretry)) return 1;
+  return order > order_t(costly_order) && !has(gfp, gfp::retry_mayfail) ? 1 : 1 + chain_retries;
+}
+/// vm.alloc_wait_ms counts this many times for RETRY_MAYFAIL.
+inline constexpr unsigned retry_mayfail_waits = 4;
 
 constexpr bool step_permitted(chain_step step, gfp_t gfp, order_t order) noexcept {
   const bool block = may_block(gfp) && !has(gfp, gfp::memalloc);
@@ -37,12 +45,12 @@ constexpr bool step_permitted(chain_step step, gfp_t gfp, order_t order) noexcep
     case chain_step::lists:
     case chain_step::larger_class:
     case chain_step::drain_try: return true;
-    case chain_step::reserve: return may_use_reserve(gfp) || has(gfp, gfp::nofail);
+    case chain_step::reserve: return may_use_reserve(gfp) || (has(gfp, gfp::nofail) && !has(gfp, gfp::nomemalloc));
     case chain_step::drain_all:
     case chain_step::transit: return block;
     case chain_step::give_back: return block && order > order_t(0);
     case chain_step::reclaim: return block;
-    case chain_step::wait: return block && !has(gfp, gfp::noretry);
+    case chain_step::wait: return (block && !has(gfp, gfp::noretry)) || (may_block(gfp) && has(gfp, gfp::nofail));
     case chain_step::fail: return may_fail(gfp);
   }
   return false;

@@ -1,0 +1,300 @@
+// Allocation without waiting: one attempt over the zones that a request may use, and the public ways in.
+//
+// States.   A block comes out of a CPU's list, the free areas or the reserve with kind allocated, one reference, its order and page count in
+//           the head. Tails of a block that is not compound are not written: whatever they say is left over, but never "head of something
+//           allocated", since every free changes the head's kind. Compound tails name their head.
+// Rights.   A zone serves a request while free - n + 1 > floor_for(). Zones are tried from the highest that the flags allow downwards.
+// Locks.    Each zone's, one at a time. Metadata is charged and sections are opened between two searches, with no lock held.
+//           Context: any; waiting and system calls other than mprotect happen in the chain only.
+// Ordering. None of its own: the lists' and zones' locks hand the pages over.
+// Kernel.   No kswapd here, so the first attempt already goes down to min. Known zero pages are not cleared again for __GFP_ZERO.
+// Tests.    tests/unit/page_alloc/alloc_test.cpp, tests/model/page_alloc_random_test.cpp, tests/model/page_alloc_oracle_test.cpp
+#include <bit>
+
+#include "page_alloc/internal.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+namespace {
+
+void clear(char* begin, size_t bytes) noexcept { __builtin_memset(begin, 0, bytes); }
+
+/// Clears the pages of a block or of the first part of it whose bits are set, run by run.
+void clear_dirty(char* begin, const block_bitmap& dirty, unsigned n) noexcept {
+  const auto is_dirty = [&](unsigned i) { return (dirty.words[i / 64] >> (i % 64) & 1) != 0; };
+  for (unsigned i = 0; i < n;) {
+    unsigned end = i;
+    while (end < n && is_dirty(end)) ++end;
+    if (end != i) clear(begin + (size_t{i} << page_shift), size_t{end - i} << page_shift);
+    i = end == i ? i + 1 : end;
+  }
+}
+
+/// Charges pages outside the arena.
+bool take_charge_locked(zone& z, take_request& request) noexcept KMEM_REQUIRES(z.lock) {
+  if (request.n > zone_headroom(z) + request.claim) return false;
+  const uint64_t claimed = request.n < request.claim ? request.n : request.claim;
+  request.claim -= claimed;
+  z.committed.store_relaxed(z.committed.load_relaxed() + request.n - claimed);
+  z.taken.fetch_add_relaxed(request.n);
+  return true;
+}
+
+/// Metadata for a block that is about to be used; who may block makes room for it by giving free pages back.
+bool charge_block_metadata(page_allocator& pa, const request& r, uint32_t n) noexcept {
+  if (charge_metadata(pa, n)) return true;
+  if (!may_block(r.gfp)) return false;
+  zone& normal = pa.zones[raw(zone_idx::normal)];
+  return give_back_zone(pa, normal, n, true, false) != 0 && charge_metadata(pa, n);
+}
+
+enum class zone_result : uint8_t { ok, failed, busy };
+
+/// Searches one zone's free areas, paying for and opening blocks as needed.
+zone_result take_from_zone(page_allocator& pa, zone& z, request& r, uint64_t floor) noexcept {
+  take_request request;
+  request.n = r.n;
+  request.order = r.order;
+  request.type = r.type;
+  request.claim = r.claims[raw(z.idx)];
+  note_path(path_page_allocator);
+  zone_result outcome = zone_result::failed;
+  for (bool again = true; again;) {
+    again = false;
+    take_needs needs;
+    take_result result = take_result::none;
+    {
+      nest_guard guard;
+      if (!acquire(z.lock)) {
+        outcome = zone_result::busy;
+        break;
+      }
+      if (above_floor(z, r.n, floor)) {
+        if (r.kind == request_kind::charge)
+          result = take_charge_locked(z, request) ? take_result::ok : take_result::no_headroom;
+        else
+          result = take_locked(pa, z, request, r.run, needs);
+        if (result == take_result::ok && r.kind != request_kind::charge) pa.page_of(r.run.first).kind = page_kind::allocated;
+      }
+      z.lock.unlock();
+    }
+    if (result == take_result::ok) outcome = zone_result::ok;
+    if (result == take_result::needs_metadata) {
+      if (charge_block_metadata(pa, r, needs.metadata))
+        request.metadata_credit += needs.metadata;
+      else
+        request.no_fresh = true;
+      again = true;
+    }
+    if (result == take_result::needs_open) {
+      if (!open_more(pa, z, needs.open_blocks, may_block(r.gfp))) request.no_fresh = true;
+      again = true;
+    }
+  }
+  r.claims[raw(z.idx)] = request.claim;
+  if (request.metadata_credit != 0) uncharge_metadata(pa, request.metadata_credit);
+  return outcome;
+}
+
+bool take_reserve_page(page_allocator& pa, zone& z, request& r, uint64_t floor) noexcept {
+  if (r.kind == request_kind::charge || r.n != 1 || !above_floor(z, 1, floor)) return false;
+  const pfn_t pfn = reserve_take(pa, z);
+  if (pfn.is_none()) return false;
+  r.run = {};
+  r.run.first = pfn;
+  r.run.dirty.words[0] = 1;
+  pa.stats.pgalloc.fetch_add_relaxed(1);
+  return true;
+}
+
+bool attempt_zone(page_allocator& pa, zone& z, request& r) noexcept {
+  const uint64_t floor = floor_for(pa, z, r);
+  if (!above_floor(z, r.n, floor)) return false;
+  if (r.kind == request_kind::block && r.order < nr_cpu_list_orders && r.claims[raw(z.idx)] == 0) {
+    const pfn_t pfn = cpu_list_take(pa, z, r.order, r.type, has(r.gfp, gfp::cold), floor);
+    if (!pfn.is_none()) {
+      r.run = {};
+      r.run.first = pfn;
+      r.run.zero = (pa.page_of(pfn).flags & page_flag_zero) != 0;
+      r.run.dirty.words[0] = r.run.zero ? 0 : ~uint64_t{0};
+      return true;
+    }
+  }
+  r.run = {};
+  const zone_result result = take_from_zone(pa, z, r, floor);
+  if (result == zone_result::ok) {
+    pa.stats.pgalloc.fetch_add_relaxed(r.n);
+    return true;
+  }
+  // The reserve is where the pages are, not who may have them: below min it holds what is left, and it needs no lock.
+  if (result == zone_result::busy || r.reserve_step) {
+    if (take_reserve_page(pa, z, r, floor)) return true;
+  }
+  if (result == zone_result::failed && r.reserve_step && z.reserve.nr_pages.load_relaxed() != 0 && dissolve_reserve(pa, z) != 0) {
+    r.run = {};
+    if (take_from_zone(pa, z, r, floor) == zone_result::ok) {
+      pa.stats.pgalloc.fetch_add_relaxed(r.n);
+      return true;
+    }
+  }
+  return false;
+}
+
+/// Writes the descriptors of what has been taken.
+page* finish(page_allocator& pa, const request& r) noexcept {
+  page* const head = &pa.page_of(r.run.first);
+  const bool compound = has(r.gfp, gfp::comp) && r.order > 0 && r.kind == request_kind::block;
+  head->order = static_cast<uint8_t>(r.order);
+  head->zone = static_cast<uint8_t>(r.zone);
+  head->flags = static_cast<uint8_t>((compound ? page_flag_compound : 0) | (r.type == migratetype::movable ? page_flag_movable : 0));
+  head->next = head->prev = pfn_t();
+  head->run = {static_cast<uint32_t>(r.n), 0};
+  head->word = 0;
+  for (uint64_t& word : head->private_words) word = 0;
+  if (compound) {
+    for (uint32_t i = 1; i < r.n; ++i) {
+      page& tail = head[i];
+      tail.kind = page_kind::tail;
+      tail.zone = head->zone;
+      tail.flags = 0;
+      tail.head = r.run.first;
+      tail.prev = pfn_t(i);  // distance to the head, for who has no page_allocator at hand
+    }
+  }
+  head->refcount.store_relaxed(1);
+  return head;
+}
+
+KMEM_COLD page* refuse_order(page_allocator& pa, request& r) noexcept {
+  fail_request(pa, r, chain_step::lists, false);
+  return nullptr;
+}
+
+bool acquire_pages(page_allocator& pa, request& r) noexcept {
+  if (has(r.gfp, gfp::direct_reclaim)) check_may_sleep("page_alloc/alloc_pages.cpp", 0);
+  if (KMEM_UNLIKELY(may_fail(r.gfp) && should_fail(fail_point::fail_page_alloc, r.n << page_shift))) {
+    fail_request(pa, r, chain_step::lists, true);
+    return false;
+  }
+  return KMEM_LIKELY(attempt(pa, r)) || alloc_slow(pa, r);
+}
+
+page* allocate(page_allocator& pa, request& r) noexcept {
+  if (!acquire_pages(pa, r)) return nullptr;
+  // Before the descriptors are written: those of a long run hold the map of its dirty pages.
+  if (has(r.gfp, gfp::zero) && !r.run.zero) zero_pages(pa, r.run, r.n);
+  return finish(pa, r);
+}
+
+}  // namespace
+
+void zero_pages(page_allocator& pa, const taken_run& run, uint64_t n) noexcept {
+  if (n <= pages_per_block) return clear_dirty(pa.address_of(run.first), run.dirty, static_cast<unsigned>(n));
+  for (uint64_t at = 0; at < n; at += pages_per_block) {
+    const page* const first = &pa.page_of(run.first + nr_pages_t(at));
+    block_bitmap dirty;
+    for (unsigned w = 0; w < 8; ++w) dirty.words[w] = first[w / 4].private_words[w % 4];
+    const uint64_t count = n - at < pages_per_block ? n - at : pages_per_block;
+    clear_dirty(pa.address_of(run.first + nr_pages_t(at)), dirty, static_cast<unsigned>(count));
+  }
+}
+
+request make_request(gfp_t gfp, uint64_t n, request_kind kind) noexcept {
+  request r;
+  r.kind = kind;
+  r.asked = gfp;
+  r.gfp = current_gfp(gfp);
+  r.n = n;
+  r.order = order_of(n);
+  r.highest = gfp_zone(r.gfp);
+  r.type = gfp_migratetype(r.gfp);
+  return r;
+}
+
+bool attempt(page_allocator& pa, request& r) noexcept {
+  for (unsigned i = raw(r.highest) + 1; i-- != 0;) {
+    zone& z = pa.zones[i];
+    if (z.nr_blocks == 0 || !attempt_zone(pa, z, r)) continue;
+    r.zone = static_cast<int>(i);
+    return true;
+  }
+  return false;
+}
+
+page* alloc_pages_for(page_allocator& pa, const alloc_request& wanted) noexcept {
+  const unsigned order = wanted.order.raw();
+  request r = make_request(wanted.gfp, uint64_t{1} << (order < 32 ? order : 32), request_kind::block);
+  r.bytes = wanted.bytes != 0 ? wanted.bytes : r.n << page_shift;
+  r.cache = wanted.cache;
+  r.quiet = wanted.quiet;
+  if (KMEM_UNLIKELY(order >= pa.max_order)) return refuse_order(pa, r);
+  return allocate(pa, r);
+}
+
+page* alloc_pages(page_allocator& pa, gfp_t gfp, order_t order) noexcept {
+  return alloc_pages_for(pa, {gfp, order});
+}
+
+page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n) noexcept {
+  if (n.raw() == 0) return nullptr;
+  request r = make_request(gfp, n.raw(), request_kind::run);
+  r.bytes = n.raw() << page_shift;
+  if (KMEM_UNLIKELY(n.raw() > pa.span_pages)) {
+    if (!may_fail(gfp)) bug("__GFP_NOFAIL for more pages than the whole arena has", __FILE__, __LINE__);
+    return refuse_order(pa, r);
+  }
+  // Small powers of two are blocks like any other and may come from the CPU's list.
+  if (r.order < nr_cpu_list_orders && std::has_single_bit(r.n)) r.kind = request_kind::block;
+  r.gfp &= ~gfp::comp;
+  return allocate(pa, r);
+}
+
+unsigned alloc_pages_bulk(page_allocator& pa, gfp_t gfp, unsigned n, page** array) noexcept {
+  unsigned filled = 0;
+  bool more = true;
+  for (unsigned i = 0; i < n; ++i) {
+    if (array[i] == nullptr && more) more = (array[i] = alloc_pages(pa, gfp, order_t(0))) != nullptr;
+    if (array[i] != nullptr) ++filled;
+  }
+  return filled;
+}
+
+void* get_free_pages(page_allocator& pa, gfp_t gfp, order_t order) noexcept {
+  // Pages with an address at all times only: highmem would be a mistake, which the kernel repairs likewise.
+  const page* const p = alloc_pages(pa, gfp & ~gfp::highmem_bit, order);
+  return p != nullptr ? pa.address_of(pa.pfn_of(p)) : nullptr;
+}
+
+void* get_zeroed_page(page_allocator& pa, gfp_t gfp) noexcept { return get_free_pages(pa, gfp | gfp::zero, order_t(0)); }
+
+void* alloc_pages_exact(page_allocator& pa, size_t size, gfp_t gfp) noexcept {
+  const nr_pages_t n = pages_for(size);
+  if (n.raw() == 0) return nullptr;
+  request r = make_request(gfp & ~(gfp::highmem_bit | gfp::comp), n.raw(), request_kind::run);
+  r.bytes = size;
+  if (r.order >= pa.max_order) {
+    refuse_order(pa, r);
+    return nullptr;
+  }
+  const page* const p = allocate(pa, r);
+  return p != nullptr ? pa.address_of(pa.pfn_of(p)) : nullptr;
+}
+
+void free_pages_exact(page_allocator& pa, void* address, size_t size) noexcept {
+  if (address == nullptr) return;
+  if (!pa.contains(address)) return report_bad_page(pa, nullptr, "an address outside the arena was freed");
+  page* const p = &pa.page_of(pa.pfn_of(address));
+  if (is_allocated_head(*p) && pages_of_head(*p) != pages_for(size).raw()) {
+    report_bad_page(pa, p, "freed with another size than it was allocated with");
+  }
+  put_page(pa, p);
+}
+
+int charge_pages(page_allocator& pa, gfp_t gfp, nr_pages_t n) noexcept {
+  request r = make_request(gfp, n.raw(), request_kind::charge);
+  r.bytes = n.raw() << page_shift;
+  return acquire_pages(pa, r) ? r.zone : -1;
+}
+
+}  // inline namespace
+}  // namespace kmem

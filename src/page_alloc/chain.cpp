@@ -1,0 +1,289 @@
+// The chain: what an allocation does after the free areas have refused it, in the order of chain_step, each step if its flags permit it.
+//
+// States.   A request moves forward only: drain_try, reserve, then passes of drain_all, transit, give_back and reclaim while a pass makes
+//           progress, then wait, then fail. After every step it tries the zones again.
+// Locks.    None is held between two steps; callbacks run with none held and no nest_guard, so that what they free takes the usual way.
+//           Context: any for steps that do not block; the others may sleep.
+// Ordering. pairs: page_waiters. A waiter raises `waiters`, steps on waiter_fence, takes and drops every CPU list's and zone's lock, tries once
+//           more, and sleeps on free_sequence as it was before all that. A free changes what the waiter looks at under one of these locks and reads
+//           `waiters` before it drops the lock; frees without a lock step on waiter_fence in between. So either the waiter sees the page,
+//           or the free sees the waiter, raises free_sequence and wakes.
+// Kernel.   Compaction's place is taken by giving scattered pages back and backing a fresh run of the zone's span.
+//           __GFP_NOFAIL with a mask that may not block is a contradiction: reported, NULL.
+// Tests.    tests/unit/page_alloc/chain_test.cpp
+#include "page_alloc/internal.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+namespace {
+
+constexpr uint64_t ns_per_ms = 1'000'000;
+constexpr uint64_t stall_report_ns = 10'000 * ns_per_ms;
+constexpr uint64_t transit_wait_ns = 20 * ns_per_ms;  // giving a batch back takes less; a bound in case its thread is not run
+constexpr uint64_t longest_sleep_ns = 1'000 * ns_per_ms;
+
+bool permitted(chain_step step, const request& r) noexcept {
+  unsigned order = r.order < 255 ? r.order : 255;
+  if (step == chain_step::give_back && r.kind == request_kind::charge && order == 0) order = 1;  // pages outside need headroom, not pages
+  return step_permitted(step, r.gfp, order_t(order));
+}
+
+bool is_nofail(const request& r) noexcept { return !may_fail(r.gfp); }
+
+uint64_t drain(page_allocator& pa, bool may_wait) noexcept {
+  uint64_t moved = drain_cpu_pages(pa, may_wait);
+  for (const reclaim_ops& ops : pa.ops)
+    if (ops.drain_caches != nullptr) moved += ops.drain_caches(ops.context, may_wait);
+  // Pages that caches have freed stop in this CPU's list first.
+  return moved + (moved != 0 ? drain_cpu_pages(pa, may_wait) : 0);
+}
+
+uint64_t run_reclaim(page_allocator& pa, const request& r) noexcept {
+  uint64_t freed = 0;
+  {
+    const memalloc_noreclaim_scope scope;
+    for (const reclaim_ops& ops : pa.ops)
+      if (ops.reclaim != nullptr) freed += ops.reclaim(ops.context, r.gfp, r.n);
+  }
+  if (freed == 0) return 0;
+  pa.stats.pgreclaimed.fetch_add_relaxed(freed);
+  drain_cpu_pages(pa, true);
+  return freed;
+}
+
+bool take_from_pool(page_allocator& pa, request& r) noexcept {
+  if (!has(r.gfp, gfp::memalloc) || has(r.gfp, gfp::nomemalloc) || r.kind == request_kind::charge || r.n != 1) return false;
+  if (r.highest < zone_idx::normal) return false;
+  const pfn_t pfn = stack_pop(pa, pa.memalloc_pool);
+  if (pfn.is_none()) return false;
+  pa.page_of(pfn).kind = page_kind::allocated;
+  r.run = {};
+  r.run.first = pfn;
+  r.run.dirty.words[0] = 1;
+  r.zone = static_cast<int>(zone_idx::normal);
+  pa.stats.pgalloc.fetch_add_relaxed(1);
+  return true;
+}
+
+bool pages_in_transit(const page_allocator& pa, const request& r) noexcept {
+  for (unsigned i = 0; i <= raw(r.highest); ++i)
+    if (pa.zones[i].in_transit.load_relaxed() != 0) return true;
+  return false;
+}
+
+/// A thread that is about to sleep, seen by every free.
+class announced_waiter {
+ public:
+  [[nodiscard]] explicit announced_waiter(page_allocator& pa) noexcept : pa_(pa) {
+    sequence_ = pa.free_sequence.load_relaxed();
+    pa.waiters.fetch_add_relaxed(1);
+    pa.waiter_fence.fetch_sub_acq_rel(1);  // pairs: page_waiters
+    drain(pa, true);                       // takes and drops the lock of every CPU list
+    for (zone& z : pa.zones) {
+      nest_guard guard;
+      if (acquire(z.lock)) z.lock.unlock();
+    }
+  }
+  ~announced_waiter() { pa_.waiters.fetch_sub_relaxed(1); }
+  announced_waiter(const announced_waiter&) = delete;
+  announced_waiter& operator=(const announced_waiter&) = delete;
+  void sleep(uint64_t timeout_ns) noexcept {
+    check_schedule();
+    pa_.stats.waits.fetch_add_relaxed(1);
+    plat::futex_wait(pa_.free_sequence.word(), sequence_, timeout_ns);
+  }
+
+ private:
+  page_allocator& pa_;
+  uint32_t sequence_;
+};
+
+/// Waits until pages in transit have arrived, or for a bounded time.
+bool wait_for_transit(page_allocator& pa, request& r) noexcept {
+  const uint64_t deadline = plat::now_ns() + transit_wait_ns;
+  while (pages_in_transit(pa, r)) {
+    announced_waiter waiter(pa);
+    if (attempt(pa, r)) return true;
+    const uint64_t now = plat::now_ns();
+    if (now >= deadline) return false;
+    if (pages_in_transit(pa, r)) waiter.sleep(deadline - now);
+  }
+  return attempt(pa, r);
+}
+
+/// Commits up to n pages of headroom for the request.
+uint64_t claim_headroom(zone& z, uint64_t n) noexcept {
+  nest_guard guard;
+  if (!acquire(z.lock)) return 0;
+  const uint64_t headroom = zone_headroom(z), claimed = headroom < n ? headroom : n;
+  z.committed.store_relaxed(z.committed.load_relaxed() + claimed);
+  z.lock.unlock();
+  return claimed;
+}
+
+/// Gives scattered pages back, so that as many may be backed in one piece. Return: whether the request was served; `given` counts the pages.
+bool give_back_and_attempt(page_allocator& pa, request& r, uint64_t& given) noexcept {
+  for (unsigned i = raw(r.highest) + 1; i-- != 0;) {
+    zone& z = pa.zones[i];
+    if (z.nr_blocks == 0 || (z.fixed_pfns && r.kind != request_kind::charge)) continue;
+    if (!above_floor(z, r.n, floor_for(pa, z, r))) continue;
+    uint64_t& claim = r.claims[i];
+    claim = claim_headroom(z, r.n);
+    if (claim < r.n) {
+      const uint64_t got = give_back_zone(pa, z, r.n - claim, true, true);
+      claim += got;
+      given += got;
+    }
+    const bool done = claim >= r.n && attempt(pa, r);
+    release_claims(pa, r);
+    if (done) return true;
+  }
+  return false;
+}
+
+/// One pass over the blocking steps. Return: whether the request was served.
+bool blocking_pass(page_allocator& pa, request& r, chain_step& reached, uint64_t& progress) noexcept {
+  progress = 0;
+  if (permitted(chain_step::drain_all, r)) {
+    reached = chain_step::drain_all;
+    progress += drain(pa, true);
+    if (attempt(pa, r)) return true;
+  }
+  if (permitted(chain_step::transit, r) && pages_in_transit(pa, r)) {
+    reached = chain_step::transit;
+    if (wait_for_transit(pa, r)) return true;
+  }
+  if (permitted(chain_step::give_back, r)) {
+    reached = chain_step::give_back;
+    if (give_back_and_attempt(pa, r, progress)) return true;
+  }
+  if (permitted(chain_step::reclaim, r)) {
+    reached = chain_step::reclaim;
+    const uint64_t freed = run_reclaim(pa, r);
+    progress += freed;
+    if (freed != 0) {
+      if (attempt(pa, r)) return true;
+      if (permitted(chain_step::give_back, r) && give_back_and_attempt(pa, r, progress)) return true;
+    }
+  }
+  return false;
+}
+
+/// A request that can never be served however much is freed.
+void check_not_hopeless(page_allocator& pa, const request& r) noexcept {
+  uint64_t managed = 0, largest = 0;
+  for (unsigned i = 0; i <= raw(r.highest); ++i) {
+    const uint64_t m = pa.zones[i].managed_most;
+    managed += m;
+    if (m > largest) largest = m;
+  }
+  if (r.n <= largest) return;
+  char text[200];
+  text_writer(text, sizeof text)
+      .str("__GFP_NOFAIL for ")
+      .dec(r.n)
+      .str(" pages, more than any zone it may use will ever have (")
+      .dec(largest)
+      .str(" pages, of a budget of ")
+      .dec(managed)
+      .str("): raise mem=");
+  bug(text, __FILE__, __LINE__);
+}
+
+/// Sleeps until somebody frees, again and again, as long as the request may. Return: whether it was served.
+bool wait_for_memory(page_allocator& pa, request& r, chain_step& reached) noexcept {
+  const bool forever = is_nofail(r);
+  uint64_t wait_ms = plat::single_threaded() ? 0 : pa.config.alloc_wait_ms;
+  if (has(r.gfp, gfp::retry_mayfail)) wait_ms *= retry_mayfail_waits;
+  if (!forever && wait_ms == 0) return false;
+  reached = chain_step::wait;
+  const uint64_t start = plat::now_ns(), deadline = start + wait_ms * ns_per_ms;
+  uint64_t next_report = start + stall_report_ns;
+  for (;;) {
+    {
+      announced_waiter waiter(pa);
+      if (attempt(pa, r)) return true;
+      const uint64_t now = plat::now_ns();
+      if (!forever && now >= deadline) return false;
+      if (forever && now >= next_report) {
+        report_stall(pa, r, now - start);
+        next_report = now + stall_report_ns;
+      }
+      uint64_t timeout = forever ? next_report - now : deadline - now;
+      if (timeout > longest_sleep_ns) timeout = longest_sleep_ns;
+      waiter.sleep(timeout);
+    }
+    uint64_t progress = 0;
+    chain_step step = reached;
+    if (blocking_pass(pa, r, step, progress)) return true;
+  }
+}
+
+bool run_chain(page_allocator& pa, request& r, chain_step& reached) noexcept {
+  reached = chain_step::drain_try;
+  drain(pa, false);
+  if (attempt(pa, r) || take_from_pool(pa, r)) return true;
+  if (permitted(chain_step::reserve, r) && (may_use_reserve(r.gfp) || !may_block(r.gfp))) {
+    reached = chain_step::reserve;
+    r.reserve_step = true;
+    if (attempt(pa, r)) return true;
+  }
+  if (permitted(chain_step::drain_all, r)) {
+    pa.stats.allocstall.fetch_add_relaxed(1);
+    const unsigned passes = passes_permitted(r.gfp, order_t(r.order < 255 ? r.order : 255));
+    uint64_t progress = 1;
+    for (unsigned pass = 0; pass < passes && progress != 0; ++pass)
+      if (blocking_pass(pa, r, reached, progress)) return true;
+  }
+  if (is_nofail(r)) {
+    check_not_hopeless(pa, r);
+    if (permitted(chain_step::reserve, r)) {
+      r.reserve_step = true;
+      if (attempt(pa, r)) return true;
+    }
+  }
+  if (permitted(chain_step::wait, r) && wait_for_memory(pa, r, reached)) return true;
+  // What signal handlers and other CPUs have freed meanwhile.
+  drain_deferred(pa);
+  return attempt(pa, r);
+}
+
+}  // namespace
+
+void release_claims(page_allocator& pa, request& r) noexcept {
+  for (unsigned i = 0; i < nr_zones; ++i) {
+    if (r.claims[i] == 0) continue;
+    zone& z = pa.zones[i];
+    bool wake = false;
+    {
+      nest_guard guard;
+      z.lock.lock();  // claims are made by blocking requests only, which are never nested
+      z.committed.store_relaxed(z.committed.load_relaxed() - r.claims[i]);
+      wake = somebody_waits(pa);
+      z.lock.unlock();
+    }
+    r.claims[i] = 0;
+    if (wake) wake_waiters(pa);
+  }
+}
+
+bool alloc_slow(page_allocator& pa, request& r) noexcept {
+  note_path(path_chain);
+  // Only the rule of 6.1 treats real-time threads differently; the question is a system call.
+  if (pa.config.policy == reserve_policy::linux6_1) r.realtime = may_block(r.gfp) && !in_interrupt() && plat::realtime_thread();
+  chain_step reached = chain_step::lists;
+  const bool served = run_chain(pa, r, reached);
+  drain_deferred(pa);
+  if (may_block(r.gfp) && !has(r.gfp, gfp::memalloc) && reserve_is_low(pa)) refill_reserve(pa);
+  if (!served) fail_request(pa, r, reached, false);
+  return served;
+}
+
+const char* chain_step_name(chain_step step) noexcept {
+  static constexpr const char* names[nr_chain_steps] = {"lists",   "larger_class", "drain_try", "reserve", "drain_all",
+                                                        "transit", "give_back",    "reclaim",   "wait",    "fail"};
+  return names[static_cast<unsigned>(step)];
+}
+
+}  // inline namespace
+}  // namespace kmem

@@ -1,0 +1,64 @@
+// fork: the child gets a copy in which no lock is held and no structure is half changed.
+//
+// How.      prepare takes every lock of the layer, in rank order, so that no other thread is inside one while the memory is copied. Which ones it
+//           has is kept, since a handler that interrupted this thread's own slow path can only try: what it does not get is held by the frame
+//           below it, which goes on in parent and child alike, or by a thread that is gone in the child, whose change stays half done
+//           (documented: fork in a handler that interrupted the allocator is safe only in a process with one thread).
+// Locks.    machine, CPU lists by zone and number, zones, section. Debug builds count held locks per rank; here the count is put aside.
+// Ordering. The locks'.
+// Kernel.   None: a kernel does not copy itself.
+// Tests.    tests/unit/page_alloc/fork_test.cpp
+#include "page_alloc/internal.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+namespace {
+
+/// All locks of the layer in rank order, each with its number.
+template <class Visit>
+void for_each_lock(page_allocator& pa, Visit visit) noexcept {
+  uint32_t number = 0;
+  visit(pa.machine_lock, number++);
+  for (zone& z : pa.zones)
+    for (unsigned cpu = 0; cpu < pa.nr_cpus; ++cpu, ++number)
+      if (z.nr_blocks != 0) visit(z.per_cpu[cpu].lock, number);
+  for (zone& z : pa.zones) visit(z.lock, number++);
+  visit(pa.section_lock, number);
+}
+
+bool was_taken(const page_allocator& pa, uint32_t number) noexcept { return (pa.fork_locks[number / 64] >> (number % 64) & 1) != 0; }
+
+}  // namespace
+
+// Taking locks that the function does not release is beyond the analysis.
+void page_alloc_fork_prepare(page_allocator& pa) noexcept KMEM_NO_ANALYSIS {
+  for (uint64_t& word : pa.fork_locks) word = 0;
+  const uint64_t held = current().held_ranks;
+  const nest_guard guard;
+  for_each_lock(pa, [&](ranked_lock& lock, uint32_t number) KMEM_NO_ANALYSIS {
+    if (!acquire(lock)) return;
+    current().held_ranks = held;
+    pa.fork_locks[number / 64] |= uint64_t{1} << (number % 64);
+  });
+}
+
+void page_alloc_fork_parent(page_allocator& pa) noexcept KMEM_NO_ANALYSIS {
+  const uint64_t held = current().held_ranks;
+  for_each_lock(pa, [&](ranked_lock& lock, uint32_t number) KMEM_NO_ANALYSIS {
+    if (!was_taken(pa, number)) return;
+    current().held_ranks = uint64_t{1} << (static_cast<unsigned>(lock.rank()) * held_bits);
+    lock.unlock();
+  });
+  current().held_ranks = held;
+}
+
+void page_alloc_fork_child(page_allocator& pa) noexcept {
+  // Only what prepare has taken: the rest belongs to the frame below, which releases it.
+  for_each_lock(pa, [&](ranked_lock& lock, uint32_t number) {
+    if (was_taken(pa, number) || current().depth == 0) lock.reinit_after_fork();
+  });
+  pa.waiters.store_relaxed(0);  // those who waited are not in this process
+}
+
+}  // inline namespace
+}  // namespace kmem

@@ -1,0 +1,145 @@
+// Opening sections of the arena, and the metadata account.
+//
+// States.   A zone's blocks are opened forward, section by section. An open block joins its zone as wholly absent, its descriptors unpaid; the
+//           first use of a block charges 9 pages (8 of descriptors, 1 page table), giving it back whole returns 8.
+// Equation. managed(NORMAL) = managed_most - max(0, metadata - allowance), so that sum of managed + metadata <= limit always. A charge
+//           past the allowance succeeds only if committed(NORMAL) <= managed(NORMAL) still holds afterwards.
+// Locks.    NORMAL's zone lock for charges past the allowance; within it a compare-and-swap, any context. section_lock over mprotect only.
+//           Both are taken one after the other, never nested. Callers that may not block try section_lock a bounded number of times.
+// Ordering. None: counters; the lock orders the ones that belong together.
+// Kernel.   There, descriptors are made at boot for all memory. Here they are part of the budget and come and go with their block.
+// Tests.    tests/unit/page_alloc/metadata_test.cpp, tests/unit/page_alloc/open_test.cpp
+#include "page_alloc/internal.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+namespace {
+
+constexpr unsigned nested_tries = 64;      // arbitrary: about 3 us of pauses; the holder may be the frame below us, which cannot run
+constexpr unsigned no_wait_tries = 4000;   // arbitrary: an mprotect takes a few microseconds, and relax() yields now and then
+
+bool try_some_times(ranked_lock& lock, unsigned tries) noexcept KMEM_TRY_ACQUIRE(true, lock) {
+  for (unsigned i = 0; i < tries; ++i) {
+    if (lock.try_lock()) return true;
+    plat::relax(i);
+  }
+  return false;
+}
+
+uint64_t excess(const page_allocator& pa, uint64_t metadata) noexcept {
+  return metadata > pa.metadata_allowance ? metadata - pa.metadata_allowance : 0;
+}
+
+void note_peak(page_allocator& pa, uint64_t metadata) noexcept {
+  uint64_t peak = pa.metadata_peak.load_relaxed();
+  while (metadata > peak && !pa.metadata_peak.try_cmpxchg_relaxed(peak, metadata)) continue;
+}
+
+bool charge_locked(page_allocator& pa, zone& normal, uint64_t n) noexcept KMEM_REQUIRES(normal.lock) {
+  uint64_t old = pa.metadata_pages.load_relaxed();
+  do {
+    if (normal.committed.load_relaxed() + excess(pa, old + n) > normal.managed_most) return false;
+  } while (!pa.metadata_pages.try_cmpxchg_relaxed(old, old + n));
+  update_managed_locked(pa, normal);
+  note_peak(pa, old + n);
+  return true;
+}
+
+}  // namespace
+
+bool acquire(ranked_lock& lock) noexcept {
+  if (KMEM_LIKELY(lock.try_lock())) return true;
+  if (current().depth > 1) return try_some_times(lock, nested_tries);
+  lock.lock();
+  return true;
+}
+
+void add_blocks_locked(page_allocator& pa, zone& z, uint32_t first, uint32_t n) noexcept {
+  for (uint32_t i = n; i-- != 0;) {  // backwards: the lowest block ends up first on the list
+    page_block& b = pa.blocks[first + i];
+    for (uint64_t& word : b.absent.words) word = ~uint64_t{0};
+    b.nr_absent = pages_per_block;
+    b.longest_order = block_order;
+    b.longest_present_order = 0;
+    b.opened = 1;
+    relist_locked(pa, z, first + i);
+  }
+  z.opened_blocks += n;
+}
+
+void update_managed_locked(page_allocator& pa, zone& normal) noexcept {
+  const uint64_t over = excess(pa, pa.metadata_pages.load_relaxed());
+  normal.managed.store_relaxed(normal.managed_most > over ? normal.managed_most - over : 0);
+}
+
+bool charge_metadata(page_allocator& pa, uint64_t n) noexcept {
+  uint64_t old = pa.metadata_pages.load_relaxed();
+  while (old + n <= pa.metadata_allowance) {
+    if (!pa.metadata_pages.try_cmpxchg_relaxed(old, old + n)) continue;
+    note_peak(pa, old + n);
+    return true;
+  }
+  nest_guard guard;
+  zone& normal = pa.zones[raw(zone_idx::normal)];
+  if (!acquire(normal.lock)) return false;
+  const bool charged = charge_locked(pa, normal, n);
+  normal.lock.unlock();
+  return charged;
+}
+
+void uncharge_metadata(page_allocator& pa, uint64_t n) noexcept {
+  const uint64_t old = pa.metadata_pages.fetch_sub_relaxed(n);
+  KMEM_ASSERT(old >= n);
+  if (old <= pa.metadata_allowance) return;
+  // Where the lock cannot be had, NORMAL stays smaller than it could be until the next charge or return of metadata.
+  nest_guard guard;
+  zone& normal = pa.zones[raw(zone_idx::normal)];
+  if (!acquire(normal.lock)) return;
+  update_managed_locked(pa, normal);
+  normal.lock.unlock();
+}
+
+bool open_more(page_allocator& pa, zone& z, uint32_t n, bool may_wait) noexcept {
+  nest_guard guard;
+  if (!acquire(z.lock)) return false;
+  const uint32_t opened = z.opened_blocks;
+  z.lock.unlock();
+  const uint32_t left = z.nr_blocks - opened;
+  if (n > left) return false;
+  uint32_t count = n > section_blocks ? n : section_blocks;
+  if (count > left) count = left;
+  const uint32_t first = z.first_block + opened;
+
+  // Under rlimits or strict accounting a smaller piece may be granted where a whole section is not.
+  uint32_t got = 0, paid = 0;
+  for (;; count = n) {
+    paid = section_metadata_pages(count);
+    if (charge_metadata(pa, paid)) {
+      if (may_wait ? acquire(pa.section_lock) : try_some_times(pa.section_lock, no_wait_tries)) {
+        got = open_blocks(pa, first, count);
+        pa.section_lock.unlock();
+      }
+      if (got >= n) break;
+      uncharge_metadata(pa, paid);
+      got = 0;
+    }
+    if (count == n) return false;
+  }
+  bool added = false;
+  if (acquire(z.lock)) {
+    if (z.opened_blocks == opened) {  // else somebody else was faster, and opening twice does no harm
+      add_blocks_locked(pa, z, first, got);
+      added = true;
+    }
+    z.lock.unlock();
+  }
+  if (!added) {
+    uncharge_metadata(pa, paid);
+    return true;  // look again
+  }
+  pa.stats.blocks_opened.fetch_add_relaxed(got);
+  return true;
+}
+
+}  // inline namespace
+}  // namespace kmem

@@ -1,0 +1,266 @@
+// What is said when an allocation fails: the structured record, always, and the "page allocation failure" report, unless unwanted.
+//
+// States.   Records are a ring by sequence number; a record being written is marked by sequence 0. The report goes out as several messages, in
+//           the kernel's form with the counters that exist here, at most 10 in 5 seconds.
+// Locks.    Each zone's for the moment of its snapshot. Context: any; nested slow paths that find a lock busy leave that zone's lines out.
+// Ordering. pairs: failure_record - a sequence lock: number 0, the words, the number, each released after the one before; a reader acquires the
+//           number, the words and the number again, and has a record only if both numbers are the one it asked for.
+// Kernel.   warn_alloc's text. An order of MAX_ORDER and more is one line, where the kernel has a WARNING with registers.
+// Tests.    tests/unit/page_alloc/report_test.cpp
+#include "page_alloc/internal.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+namespace {
+
+constinit rate_limit failure_limit{5'000'000'000, 10};  // the kernel's: 10 in 5 seconds
+constinit rate_limit order_limit{5'000'000'000, 1};
+constinit rate_limit bad_page_limit{60'000'000'000, 60};  // the kernel's: 60 a minute
+
+const char* const zone_names[nr_zones] = {"DMA", "DMA32", "Normal", "HighMem", "Movable"};
+
+/// One message; text beyond its end is cut off.
+class message {
+ public:
+  [[nodiscard]] message() noexcept : text_(buffer_, sizeof buffer_) {}
+  text_writer& text() noexcept { return text_; }
+  void send(log_level level, const void* const* pcs = nullptr, unsigned nr_pcs = 0) noexcept {
+    printk(level, buffer_, text_.length() < sizeof buffer_ ? text_.length() : sizeof buffer_ - 1, pcs, nr_pcs);
+  }
+
+ private:
+  char buffer_[printk_record_bytes];
+  text_writer text_;
+};
+
+text_writer& kbytes(text_writer& text, const char* name, uint64_t pages) noexcept {
+  return text.ch(' ').str(name).ch(':').dec(pages << (page_shift - 10)).str("kB");
+}
+
+/// Marks the thread as reporting: no report inside a report.
+class report_guard {
+ public:
+  [[nodiscard]] report_guard() noexcept : task_(current()), nested_(task_.in_report) { task_.in_report = true; }
+  ~report_guard() { task_.in_report = nested_; }
+  report_guard(const report_guard&) = delete;
+  report_guard& operator=(const report_guard&) = delete;
+  bool nested() const noexcept { return nested_; }
+
+ private:
+  task_context& task_;
+  bool nested_;
+};
+
+void append_task(text_writer& text) noexcept {
+  char name[16];
+  plat::thread_name(name, sizeof name);
+  text.str("\nCPU: ").dec(static_cast<uint64_t>(plat::cpu())).str(" PID: ").dec(static_cast<uint64_t>(plat::thread_id()));
+  text.str(" Comm: ").str(name).str("\nCall Trace:\n");
+}
+
+void append_mode(text_writer& text, gfp_t gfp) noexcept {
+  char flags[200];
+  format_gfp(gfp, flags, sizeof flags);
+  text.str(", mode:0x").hex(static_cast<uint32_t>(gfp)).ch('(').str(flags).ch(')');
+}
+
+void report_headline(const request& r, const char* what) noexcept {
+  message m;
+  char name[16];
+  plat::thread_name(name, sizeof name);
+  m.text().str(name).str(": ").str(what).str(": order:").dec(r.order);
+  append_mode(m.text(), r.gfp);
+  m.text().str(", nodemask=(null)");
+  append_task(m.text());
+  const void* pcs[printk_max_pcs];
+  const unsigned n = capture_stack(pcs, printk_max_pcs);
+  m.send(log_level::warning, pcs, n);
+}
+
+void report_totals(page_allocator& pa) noexcept {
+  uint64_t charged = 0, free = 0, in_lists = 0, present = 0, transit = 0, reserve = 0;
+  for (const zone& z : pa.zones) {
+    if (z.nr_blocks == 0) continue;
+    charged += zone_charged(pa, z);
+    free += zone_free(z);
+    in_lists += zone_in_cpu_lists(pa, z);
+    present += z.present_free.load_relaxed();
+    transit += z.in_transit.load_relaxed();
+    reserve += z.reserve.nr_pages.load_relaxed();
+  }
+  message m;
+  m.text().str("Mem-Info:\ncharged:").dec(charged).str(" metadata:").dec(pa.metadata_pages.load_relaxed());
+  m.text().str(" limit:").dec(pa.limit.raw()).str("\n free:").dec(free).str(" free_pcp:").dec(in_lists).str(" present_free:").dec(present);
+  m.text().str("\n reserve:").dec(reserve).str(" memalloc_pool:").dec(pa.memalloc_pool.nr_pages.load_relaxed());
+  m.text().str(" in_transit:").dec(transit).str(" deferred:").dec(pa.deferred.nr_pages.load_relaxed());
+  m.send(log_level::warning);
+}
+
+void report_zone(page_allocator& pa, zone& z) noexcept {
+  zone_snapshot s;
+  snapshot_zone(pa, z.idx, s);
+  const char* const name = zone_names[raw(z.idx)];
+  message m;
+  text_writer& text = m.text();
+  text.str("Node 0 ").str(name);
+  kbytes(text, "free", s.free);
+  kbytes(text, "min", s.min);
+  kbytes(text, "low", s.low);
+  kbytes(text, "high", s.high);
+  kbytes(text, "present_free", s.present_free);
+  kbytes(text, "reserve", s.reserve);
+  kbytes(text, "charged", s.charged);
+  kbytes(text, "in_transit", s.in_transit);
+  kbytes(text, "spanned", s.spanned);
+  kbytes(text, "managed", s.managed);
+  kbytes(text, "free_pcp", s.in_cpu_lists);
+  text.str("\nlowmem_reserve[]:");
+  for (const uint64_t pages : z.lowmem_reserve) text.ch(' ').dec(pages);
+  text.str("\nNode 0 ").str(name).ch(':');
+  uint64_t sum = 0;
+  for (unsigned order = 0; order < 11; ++order) {
+    uint64_t runs = 0;
+    for (const uint64_t of_type : s.nr_free_runs[order]) runs += of_type;
+    sum += runs << order;
+    text.ch(' ').dec(runs).ch('*').dec(uint64_t{page_size >> 10} << order).str("kB");
+    if (runs == 0) continue;
+    text.str(" (");
+    for (unsigned type = 0; type < nr_migratetypes; ++type)
+      if (s.nr_free_runs[order][type] != 0) text.ch("UME"[type]);
+    text.ch(')');
+  }
+  text.str(" = ").dec(sum << (page_shift - 10)).str("kB");
+  m.send(log_level::warning);
+}
+
+void report_order(const request& r) noexcept {
+  uint32_t missed = 0;
+  if (!order_limit.allow(plat::now_ns(), missed)) return;
+  const report_guard guard;
+  if (guard.nested()) return;
+  message m;
+  m.text().str("WARNING: an allocation of ").dec(r.n).str(" pages is more than MAX_ORDER permits: order:").dec(r.order);
+  append_mode(m.text(), r.gfp);
+  append_task(m.text());
+  const void* pcs[printk_max_pcs];
+  const unsigned n = capture_stack(pcs, printk_max_pcs);
+  m.send(log_level::warning, pcs, n);
+}
+
+void warn(page_allocator& pa, const request& r) noexcept {
+  uint32_t missed = 0;
+  if (!failure_limit.allow(plat::now_ns(), missed)) return;
+  const report_guard guard;
+  if (guard.nested()) return;
+  if (missed != 0) {
+    message m;
+    m.text().str("page allocation failure: ").dec(missed).str(" reports suppressed");
+    m.send(log_level::warning);
+  }
+  report_headline(r, r.kind == request_kind::charge ? "page charge failure" : "page allocation failure");
+  report_totals(pa);
+  for (zone& z : pa.zones)
+    if (z.nr_blocks != 0) report_zone(pa, z);
+  for (const reclaim_ops& ops : pa.ops)
+    if (ops.report != nullptr) ops.report(ops.context, r.gfp);
+}
+
+constexpr size_t nr_record_words = sizeof(failure_slot::words) / sizeof(uint64_t);
+using record_words = uint64_t[nr_record_words];
+
+void store_record(failure_slot& slot, const alloc_failure& f) noexcept {
+  record_words words = {};
+  __builtin_memcpy(words, &f, sizeof f);
+  slot.sequence.store_relaxed(0);
+  for (size_t i = 0; i < nr_record_words; ++i) slot.words[i].store_release(words[i]);  // pairs: failure_record
+  slot.sequence.store_release(f.sequence);                                             // pairs: failure_record
+}
+
+void keep_record(page_allocator& pa, const request& r, chain_step reached) noexcept {
+  const uint64_t sequence = pa.failure_sequence.fetch_add_relaxed(1) + 1;
+  const zone& z = pa.zones[raw(r.highest)];
+  alloc_failure f;
+  f.sequence = sequence;
+  f.time_ns = plat::now_ns();
+  f.gfp = r.gfp;
+  f.order = r.order;
+  f.bytes = r.bytes;
+  f.reached = reached;
+  f.zone = static_cast<uint8_t>(r.highest);
+  f.managed = z.managed.load_relaxed();
+  f.charged = z.nr_blocks != 0 ? zone_charged(pa, z) : 0;
+  f.free = zone_free(z);
+  f.reserve = z.reserve.nr_pages.load_relaxed();
+  f.in_cpu_lists = zone_in_cpu_lists(pa, z);
+  f.in_transit = z.in_transit.load_relaxed();
+  f.limit = pa.limit.raw();
+  f.metadata = pa.metadata_pages.load_relaxed();
+  f.preempt_count = current().preempt_count;
+  plat::thread_name(f.comm, sizeof f.comm);
+  f.nr_pcs = capture_stack(f.pcs, printk_max_pcs);
+  f.cache = r.cache;
+  store_record(pa.failures[(sequence - 1) % nr_failure_records], f);
+}
+
+}  // namespace
+
+void fail_request(page_allocator& pa, const request& r, chain_step reached, bool injected) noexcept {
+  pa.stats.pgalloc_fail.fetch_add_relaxed(1);
+  keep_record(pa, r, reached);
+  if (has(r.gfp, gfp::nowarn) || r.quiet || injected) return;
+  if (r.kind == request_kind::block && r.order >= pa.max_order)
+    report_order(r);
+  else
+    warn(pa, r);
+}
+
+void report_stall(page_allocator& pa, const request& r, uint64_t waited_ns) noexcept {
+  const report_guard guard;
+  if (guard.nested()) return;
+  message m;
+  m.text().str("page allocation stalls for ").dec(waited_ns / 1'000'000).str("ms, order:").dec(r.order);
+  append_mode(m.text(), r.gfp);
+  m.text().str(": it may not fail, and waits until somebody frees");
+  append_task(m.text());
+  const void* pcs[printk_max_pcs];
+  const unsigned n = capture_stack(pcs, printk_max_pcs);
+  m.send(log_level::warning, pcs, n);
+  report_totals(pa);
+}
+
+void report_bad_page(page_allocator& pa, const page* p, const char* what) noexcept {
+  pa.stats.bad_pages.fetch_add_relaxed(1);
+  uint32_t missed = 0;
+  if (!bad_page_limit.allow(plat::now_ns(), missed)) return;
+  const report_guard guard;
+  if (guard.nested()) return;
+  message m;
+  m.text().str("BUG: Bad page state: ").str(what);
+  if (p != nullptr) {
+    static constexpr const char* kinds[] = {"absent",    "free", "cpu_list", "reserve",   "transit",
+                                            "allocated", "tail", "slab",     "slab_tail", "unusable"};
+    m.text().str("\npfn:0x").hex(pa.pfn_of(p).raw()).str(" kind:").str(kinds[static_cast<unsigned>(p->kind)]);
+    m.text().str(" order:").dec(p->order).str(" refcount:").dec(p->refcount.load_relaxed());
+    m.text().str(" flags:0x").hex(p->flags);
+  }
+  append_task(m.text());
+  const void* pcs[printk_max_pcs];
+  const unsigned n = capture_stack(pcs, printk_max_pcs);
+  m.send(log_level::alert, pcs, n);
+}
+
+bool read_failure(page_allocator& pa, uint64_t sequence, alloc_failure& result) noexcept {
+  if (sequence == 0) return false;
+  const failure_slot& slot = pa.failures[(sequence - 1) % nr_failure_records];
+  if (slot.sequence.load_acquire() != sequence) return false;  // pairs: failure_record
+  record_words words;
+  for (size_t i = 0; i < nr_record_words; ++i) words[i] = slot.words[i].load_acquire();  // pairs: failure_record
+  alloc_failure copy;
+  __builtin_memcpy(&copy, words, sizeof copy);
+  if (slot.sequence.load_acquire() != sequence || copy.sequence != sequence) return false;  // pairs: failure_record
+  result = copy;
+  return true;
+}
+
+}  // inline namespace
+}  // namespace kmem

@@ -1,0 +1,188 @@
+// The reserve of each zone and the reclaimers' pool: single pages that are backed and pre-faulted, on stacks that need no lock.
+//
+// States.   A page here has kind reserve. The reserve is part of the zone's free pages (not `taken`); which request may have it is decided by
+//           watermarks alone. The pool's pages are `taken` for good: neither free nor charged until somebody pops one.
+// Refill.   Slow paths that may block fill both up to their targets and fault the pages in. Besides, a freed page goes to a reserve that is not full
+//           before anywhere else, touched once: in a process that never blocks the reserve comes back, too.
+// Locks.    None for push and pop: any context, nested slow paths included. The zone's lock while pages are fetched.
+// Ordering. pairs: page_stack - a push releases the page's link and the pages behind it, the pop that gets it acquires them. The tag makes
+//           a head that was popped and pushed again in between differ. A link read from a page that is gone is thrown away by the tag.
+// Kernel.   A watermark there is a count; here it is memory: an atomic allocation from the reserve needs no page fault.
+// Tests.    tests/unit/page_alloc/reserve_test.cpp
+#include "page_alloc/internal.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+namespace {
+
+constexpr uint64_t pfn_bits = 0xffffffffu;
+constexpr uint64_t tag_unit = uint64_t{1} << 32;
+
+constexpr pfn_t head_of(uint64_t word) noexcept { return pfn_t(static_cast<uint32_t>(word & pfn_bits)); }
+constexpr uint64_t word_for(uint64_t old, pfn_t pfn) noexcept { return ((old & ~pfn_bits) + tag_unit) | pfn.raw(); }
+
+/// Backs a page that nobody uses by writing to it.
+void touch(page_allocator& pa, pfn_t pfn) noexcept {
+  *pa.address_of(pfn) = 0;
+  arch::compiler_barrier();
+}
+
+/// Takes up to 2^order pages in one piece for a stack. Return: pages, 0 when there are none to have.
+uint64_t fetch(page_allocator& pa, zone& z, unsigned order, uint64_t wanted, uint64_t floor, pfn_t& first) noexcept {
+  take_request request;
+  while (order > 0 && uint64_t{1} << order > wanted) --order;
+  request.n = uint64_t{1} << order;
+  request.order = order;
+  for (;;) {
+    take_needs needs;
+    taken_run run;
+    take_result result = take_result::none;
+    {
+      nest_guard guard;
+      if (!acquire(z.lock)) return 0;
+      if (above_floor(z, request.n, floor)) result = take_locked(pa, z, request, run, needs);
+      z.lock.unlock();
+    }
+    if (result == take_result::needs_metadata && charge_metadata(pa, needs.metadata)) {
+      request.metadata_credit += needs.metadata;
+      continue;
+    }
+    if (result == take_result::needs_open && open_more(pa, z, needs.open_blocks, true)) continue;
+    if (request.metadata_credit != 0) uncharge_metadata(pa, request.metadata_credit);
+    request.metadata_credit = 0;
+    if (result == take_result::ok) {
+      first = run.first;
+      return request.n;
+    }
+    if (!request.no_fresh && (result == take_result::needs_metadata || result == take_result::needs_open)) {
+      request.no_fresh = true;
+      continue;
+    }
+    if (order == 0) return 0;
+    request.n = uint64_t{1} << --order;
+    request.order = order;
+  }
+}
+
+void return_pages(page_allocator& pa, zone& z, pfn_t first, uint64_t n) noexcept {
+  for (uint64_t i = 0; i < n; ++i) {
+    page& p = pa.page_of(first + nr_pages_t(i));
+    p.kind = page_kind::allocated;
+    p.zone = static_cast<uint8_t>(z.idx);
+    p.order = 0;
+    p.run.nr_pages = 1;
+    free_head(pa, &p);
+  }
+}
+
+/// Fills a stack up to `target`. counted_free: its pages are part of the zone's free pages.
+void fill(page_allocator& pa, zone& z, page_stack& stack, uint64_t target, bool counted_free) noexcept {
+  constexpr unsigned fetch_order = 5;  // 32 pages are faulted in by one call
+  // Pages for the reserve stay free, so it may take the last ones; the pool takes from what ordinary requests could have.
+  const uint64_t floor = counted_free ? 0 : z.watermarks[static_cast<unsigned>(watermark::min)];
+  for (;;) {
+    const uint64_t filled = stack.nr_pages.load_relaxed();
+    if (filled >= target) return;
+    pfn_t first;
+    const uint64_t n = fetch(pa, z, fetch_order, target - filled, floor, first);
+    if (n == 0) return;
+    if (!plat::populate(pa.address_of(first), n << page_shift)) {
+      return_pages(pa, z, first, n);
+      return;
+    }
+    for (uint64_t i = 0; i < n; ++i) {
+      const pfn_t pfn = first + nr_pages_t(i);
+      page& p = pa.page_of(pfn);
+      p.kind = page_kind::reserve;
+      p.zone = static_cast<uint8_t>(z.idx);
+      p.order = 0;
+      p.flags = 0;
+      stack_push(pa, stack, pfn);
+      if (counted_free) z.taken.fetch_sub_relaxed(1);
+    }
+  }
+}
+
+}  // namespace
+
+void stack_push(page_allocator& pa, page_stack& stack, pfn_t pfn) noexcept {
+  page& p = pa.page_of(pfn);
+  stack.nr_pages.fetch_add_relaxed(1);  // before the push, so that it is never less than what can be popped
+  uint64_t old = stack.head.load_relaxed();
+  do {
+    p.refcount.store_relaxed(head_of(old).raw());
+  } while (!stack.head.try_cmpxchg_release(old, word_for(old, pfn)));  // pairs: page_stack
+}
+
+pfn_t stack_pop(page_allocator& pa, page_stack& stack) noexcept {
+  uint64_t old = stack.head.load_acquire();  // pairs: page_stack
+  for (;;) {
+    const pfn_t pfn = head_of(old);
+    if (pfn.is_none()) return pfn;
+    const pfn_t next(pa.page_of(pfn).refcount.load_relaxed());
+    if (stack.head.try_cmpxchg_acquire(old, word_for(old, next))) {  // pairs: page_stack
+      pa.page_of(pfn).refcount.store_relaxed(0);
+      stack.nr_pages.fetch_sub_relaxed(1);
+      return pfn;
+    }
+    old = stack.head.load_acquire();  // pairs: page_stack
+  }
+}
+
+pfn_t stack_take_all(page_stack& stack) noexcept {
+  uint64_t old = stack.head.load_relaxed();
+  while (!head_of(old).is_none())
+    if (stack.head.try_cmpxchg_acquire(old, word_for(old, pfn_t()))) return head_of(old);  // pairs: page_stack
+  return pfn_t();
+}
+
+pfn_t stack_next(page_allocator& pa, pfn_t pfn) noexcept { return pfn_t(pa.page_of(pfn).refcount.exchange_relaxed(0)); }
+
+pfn_t reserve_take(page_allocator& pa, zone& z) noexcept {
+  const pfn_t pfn = stack_pop(pa, z.reserve);
+  if (pfn.is_none()) return pfn;
+  z.taken.fetch_add_relaxed(1);
+  pa.page_of(pfn).kind = page_kind::allocated;
+  pa.stats.reserve_used.fetch_add_relaxed(1);
+  return pfn;
+}
+
+bool reserve_put(page_allocator& pa, zone& z, pfn_t pfn) noexcept {
+  if (z.reserve.nr_pages.load_relaxed() >= z.reserve_target) return false;
+  touch(pa, pfn);
+  page& p = pa.page_of(pfn);
+  p.kind = page_kind::reserve;
+  p.order = 0;
+  p.flags = 0;
+  stack_push(pa, z.reserve, pfn);
+  z.taken.fetch_sub_relaxed(1);
+  return true;
+}
+
+uint64_t dissolve_reserve(page_allocator& pa, zone& z) noexcept {
+  nest_guard guard;
+  if (!acquire(z.lock)) return 0;
+  uint64_t moved = 0;
+  for (pfn_t pfn = stack_pop(pa, z.reserve); !pfn.is_none(); pfn = stack_pop(pa, z.reserve), ++moved) {
+    pa.page_of(pfn).kind = page_kind::free;
+    z.taken.fetch_add_relaxed(1);  // put_locked takes it off again
+    put_locked(pa, z, pfn, 1, false);
+  }
+  z.lock.unlock();
+  return moved;
+}
+
+bool reserve_is_low(const page_allocator& pa) noexcept {
+  for (const zone& z : pa.zones)
+    if (z.reserve.nr_pages.load_relaxed() < z.reserve_target / 2) return true;
+  return pa.memalloc_pool.nr_pages.load_relaxed() < pa.memalloc_pool_target / 2;
+}
+
+void refill_reserve(page_allocator& pa) noexcept {
+  for (zone& z : pa.zones)
+    if (z.nr_blocks != 0) fill(pa, z, z.reserve, z.reserve_target, true);
+  fill(pa, pa.zones[raw(zone_idx::normal)], pa.memalloc_pool, pa.memalloc_pool_target, false);
+}
+
+}  // inline namespace
+}  // namespace kmem

@@ -1,0 +1,143 @@
+// Runs of pages: any number, more than a page block too, shrunk and grown in place.
+//
+// States.   A run is one head with its page count; as a block of 2^order pages, but for the count. A run of more than 512 pages starts on a
+//           page block and takes wholly free ones; what its last block has left over stays free.
+// Choice.   The lowest blocks that are wholly free side by side, never-opened ones behind the opened part included: address space instead of
+//           compaction.
+// Locks.    The zone's. Context: any for taking and freeing; growing tries once and never waits.
+// Ordering. None of its own.
+// Kernel.   alloc_contig_pages and alloc_pages_exact in one; a run needs no power of two and keeps no tail.
+// Tests.    tests/unit/page_alloc/run_test.cpp, tests/model/page_alloc_random_test.cpp
+#include <bit>
+
+#include "page_alloc/internal.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+namespace {
+
+/// Blocks that a run of n pages takes from `first` on, and what using them costs.
+struct candidate {
+  uint32_t first = 0, free_blocks = 0;  // in a row
+  uint64_t absent = 0;
+  uint32_t metadata = 0;
+};
+
+uint64_t pages_in(uint64_t n, uint32_t index) noexcept {
+  const uint64_t left = n - uint64_t{index} * pages_per_block;
+  return left < pages_per_block ? left : pages_per_block;
+}
+
+void take_candidate(page_allocator& pa, zone& z, const candidate& c, take_request& request, taken_run& run) noexcept KMEM_REQUIRES(z.lock) {
+  run.zero = true;
+  const uint64_t n = request.n;
+  for (uint32_t i = 0; uint64_t{i} * pages_per_block < n; ++i) {
+    page_block& b = pa.blocks[c.first + i];
+    request.metadata_credit -= metadata_pages_per_block - b.charged_metadata;
+    b.charged_metadata = metadata_pages_per_block;
+    taken_run part;
+    take_bits_locked(pa, z, c.first + i, 0, static_cast<unsigned>(pages_in(n, i)), request, &part);
+    run.zero = run.zero && part.zero;
+    // The map of dirty pages waits in the words of the block's first descriptors, which nobody else uses now (zero_pages).
+    page* const first = &pa.page_of(part.first);
+    for (unsigned w = 0; w < 8; ++w) first[w / 4].private_words[w % 4] = part.dirty.words[w];
+  }
+  run.first = pfn_t(c.first * pages_per_block);
+}
+
+}  // namespace
+
+take_result take_blocks_locked(page_allocator& pa, zone& z, take_request& request, taken_run& run, take_needs& needs) noexcept {
+  const auto blocks = static_cast<uint32_t>((request.n + pages_per_block - 1) / pages_per_block);
+  if (blocks > z.nr_blocks) return take_result::none;
+  const uint32_t align = std::has_single_bit(request.n) ? blocks : 1;
+  const uint32_t end = z.first_block + z.opened_blocks;
+  const uint64_t room = zone_headroom(z) + request.claim;
+  take_result result = take_result::none;
+  candidate c;
+  for (uint32_t i = z.first_block; i < end; ++i) {
+    const page_block& b = pa.blocks[i];
+    const bool usable = b.nr_free + unsigned{b.nr_absent} == pages_per_block &&
+                        (!request.no_fresh || b.charged_metadata == metadata_pages_per_block);
+    if (!usable || (c.free_blocks == 0 && i % align != 0)) {
+      c = {};
+      continue;
+    }
+    if (c.free_blocks == 0) c = {i, 0, 0, 0};
+    const auto taken = static_cast<unsigned>(pages_in(request.n, c.free_blocks));
+    c.absent += count_bits(b.absent, 0, taken);
+    c.metadata += metadata_pages_per_block - b.charged_metadata;
+    if (++c.free_blocks < blocks) continue;
+    if (c.absent > room) {
+      result = take_result::no_headroom;
+      i = c.first;  // the next start may have more backed pages
+      c = {};
+      continue;
+    }
+    if (c.metadata > request.metadata_credit) {
+      needs.metadata = c.metadata - request.metadata_credit;
+      return take_result::needs_metadata;
+    }
+    take_candidate(pa, z, c, request, run);
+    return take_result::ok;
+  }
+  if (request.no_fresh || end == z.first_block + z.nr_blocks) return result;
+  const uint32_t start = c.free_blocks != 0 ? c.first : static_cast<uint32_t>(round_up(end, align));
+  if (uint64_t{start} + blocks > uint64_t{z.first_block} + z.nr_blocks) return result;
+  if (request.n > room + (uint64_t{c.free_blocks} * pages_per_block - c.absent)) return take_result::no_headroom;
+  needs.open_blocks = start + blocks - end;
+  return take_result::needs_open;
+}
+
+nr_pages_t run_pages(const page* p) noexcept { return nr_pages_t(pages_of_head(*p)); }
+
+void free_run(page_allocator& pa, page* p) noexcept {
+  if (p == nullptr) return;
+  put_page(pa, p);
+}
+
+bool resize_run(page_allocator& pa, page* p, nr_pages_t wanted, gfp_t gfp) noexcept {
+  if (wanted.raw() == 0 || p->kind != page_kind::allocated) return false;
+  const uint64_t old = p->run.nr_pages, n = wanted.raw();
+  if (n == old) return true;
+  const pfn_t pfn = pa.pfn_of(p);
+  zone& z = zone_of(pa, *p);
+  if (n < old) {
+    // What is cut off becomes a run of its own and is freed like any other.
+    page* const tail = p + n;
+    tail->kind = page_kind::allocated;
+    tail->zone = p->zone;
+    tail->flags = 0;
+    tail->order = static_cast<uint8_t>(order_of(old - n));
+    tail->next = tail->prev = pfn_t();
+    tail->run = {static_cast<uint32_t>(old - n), 0};
+    tail->refcount.store_relaxed(1);
+    p->run.nr_pages = static_cast<uint32_t>(n);
+    p->order = static_cast<uint8_t>(order_of(n));
+    p->flags = static_cast<uint8_t>(p->flags & ~page_flag_compound);
+    put_page(pa, tail);
+    return true;
+  }
+  if (n > pa.span_pages) return false;
+  request r = make_request(gfp, n - old, request_kind::run);
+  r.highest = z.idx;  // only this zone can serve it
+  const uint64_t floor = floor_for(pa, z, r);
+  take_request request;
+  request.n = n - old;
+  request.type = r.type;
+  take_result result = take_result::none;
+  {
+    nest_guard guard;
+    if (!acquire(z.lock)) return false;
+    if (above_floor(z, n - old, floor)) result = take_range_locked(pa, z, pfn + nr_pages_t(old), n - old, request);
+    z.lock.unlock();
+  }
+  if (result != take_result::ok) return false;
+  pa.stats.pgalloc.fetch_add_relaxed(n - old);
+  p->run.nr_pages = static_cast<uint32_t>(n);
+  p->order = static_cast<uint8_t>(order_of(n));
+  return true;
+}
+
+}  // inline namespace
+}  // namespace kmem
