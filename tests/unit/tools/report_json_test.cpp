@@ -111,7 +111,8 @@ TEST(report_json, reads_back_what_it_wrote) {
   for (const replay_result& result : {report_fixture::scarce(), report_fixture::plentiful(), replay_result{}}) {
     const std::string text = json_text(result);
     const replay_result again = result_from_json(text);
-    EXPECT_EQ(json_text(again), text);
+    // Not EXPECT_EQ: its line-by-line difference of megabytes takes minutes.
+    EXPECT_TRUE(json_text(again) == text) << result.title;
   }
   const replay_result again = result_from_json(json_text(report_fixture::scarce()));
   const replay_result result = report_fixture::scarce();
