@@ -83,7 +83,7 @@ class Tidy(tree.TreeTest):
         self.finds({"tests/unit/base/x_test.cpp": "TEST(a, b) { rand(); }\n"}, "not reproducible")
 
     def test_code_switched_off(self):
-        self.finds({"tools/kmem/x.cpp": "#if" " 0\nint x;\n#endif\n"}, "x.cpp:1: #if 0: code that never runs")
+        self.finds({"tools/kmem/x.cpp": "#if" " 0\nint x;\n#endif\n"}, "x.cpp:1: #if" " 0: code that never runs")
 
     def test_branch_switched_off(self):
         self.finds({"tools/kmem/x.cpp": "void f() { if" " (false) g(); }\n"}, "code that never runs")
