@@ -60,7 +60,7 @@ KMEM_EXPORT void memalloc_restore(uint32_t scope_bits, uint32_t saved) noexcept;
 [[nodiscard]] KMEM_EXPORT gfp_t current_gfp(gfp_t mask) noexcept;
 
 namespace detail {
-/// Counts of guards that are not copied, moved or released early: open a smaller block instead.
+/// Base of the guards, which are not copied, moved or released early: open a smaller block instead.
 class no_copy {
  public:
   no_copy(const no_copy&) = delete;
@@ -145,6 +145,23 @@ class KMEM_SCOPED_CAPABILITY spin_guard : detail::no_copy {
 
  private:
   spinlock& lock_;
+};
+
+/// A spin lock with interrupts off (spin_lock_irqsave): for data that an interrupt handler of this thread uses, too.
+class KMEM_SCOPED_CAPABILITY spin_irq_guard : detail::no_copy {
+ public:
+  [[nodiscard]] explicit spin_irq_guard(spinlock& lock) noexcept KMEM_ACQUIRE(lock, atomic_context)
+      : lock_(lock), irqs_were_off_(irqs_set_disabled(true)) {
+    lock_.lock();
+  }
+  ~spin_irq_guard() KMEM_RELEASE() {
+    lock_.unlock();
+    irqs_set_disabled(irqs_were_off_);
+  }
+
+ private:
+  spinlock& lock_;
+  bool irqs_were_off_;
 };
 
 /// For a second lock inside a spin_guard (the kernel's spin_lock_nested).

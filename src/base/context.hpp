@@ -18,6 +18,7 @@ struct task_context {
   uint32_t fail_nth_hits = 0;        // fail points passed while fail_nth was armed
   bool fail_nth_persistent = false;  // fail every one from the nth on
   bool in_report = false;            // writing a report: no report inside a report
+  uint8_t deepest_path = 0;          // how far the last allocations went: alloc_path of kmem/info.hpp; slow paths raise it, its reader resets it
 };
 
 #if defined(KMEM_SIM)
@@ -32,6 +33,13 @@ extern constinit thread_local task_context this_task __attribute__((tls_model("i
 /// The calling thread's context. Context: any.
 KMEM_ALWAYS_INLINE task_context& current() noexcept { return base_detail::this_task; }
 #endif
+
+/// Notes that the running allocation has come this far. Called on slow paths only.
+inline void note_path(uint8_t path) noexcept {
+  task_context& task = current();
+  if (path > task.deepest_path) task.deepest_path = path;
+}
+inline constexpr uint8_t path_slab_refill = 1, path_page_allocator = 2, path_chain = 3;
 
 /// Marks an allocator slow path. A handler that interrupts it sees depth > 0 and takes only try-locks.
 /// Taken once, by the entry points: an entry point called by another one looks nested, and then waits for no lock.

@@ -60,7 +60,8 @@ class KMEM_CAPABILITY("ranked lock") ranked_lock {
   /// For assertions: held by somebody.
   bool is_locked() const noexcept { return word_.peek() != 0; }
   lock_rank rank() const noexcept { return rank_; }
-  /// In the child of a fork: free, whoever held it in the parent.
+  /// In the child of a fork: free, whoever held it in the parent. What the forking thread held itself is still counted as held:
+  /// the fork handler of the child sets current().held_ranks to 0.
   void reinit_after_fork() noexcept { word_.store_relaxed(0); }
 
  private:

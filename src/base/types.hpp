@@ -69,7 +69,4 @@ constexpr size_t round_up(size_t value, size_t align) { return (value + align - 
 constexpr size_t round_down(size_t value, size_t align) { return value & ~(align - 1); }
 constexpr bool is_power_of_two(size_t value) { return value != 0 && (value & (value - 1)) == 0; }
 
-/// The largest number of CPUs a machine can have (the kernel's NR_CPUS).
-inline constexpr int max_cpus = 1024;
-
 }  // namespace kmem

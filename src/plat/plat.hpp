@@ -25,6 +25,9 @@ KMEM_BUILD_NAMESPACE {
 inline constexpr size_t page_shift = 12;
 inline constexpr size_t page_size = size_t{1} << page_shift;
 
+/// The largest number of CPUs a machine can have (the kernel's NR_CPUS). CPU numbers are below it.
+inline constexpr int max_cpus = 1024;
+
 /// How an arena is backed: private anonymous memory, or a shared mapping of a memfd (frames may have a second address).
 enum class backing : uint8_t { anon, memfd };
 

@@ -31,6 +31,7 @@ namespace {
 constexpr int madvise_dontneed_locked = 24;  // Linux 5.18; absent from glibc 2.36 headers
 constexpr int madvise_populate_write = 23;   // Linux 5.14
 constexpr unsigned spins_before_yield = 200;  // arbitrary: about 10 us of pause instructions
+constexpr unsigned advise_attempts = 16;      // arbitrary
 
 /// Restores errno at the end of the scope: callers are promised that it does not change.
 class errno_guard {
@@ -47,11 +48,15 @@ class errno_guard {
 constexpr size_t round_up(size_t value, size_t align) { return (value + align - 1) & ~(align - 1); }
 
 bool advise(void* begin, size_t bytes, int advice) noexcept {
-  long result = 0;
-  do result = syscall(SYS_madvise, begin, bytes, advice);
-  while (result != 0 && errno == EAGAIN);
-  return result == 0;
+  // EAGAIN is a shortage inside the kernel that often passes, and sometimes does not.
+  for (unsigned attempt = 0; attempt < advise_attempts; ++attempt) {
+    if (syscall(SYS_madvise, begin, bytes, advice) == 0) return true;
+    if (errno != EAGAIN) return false;
+  }
+  return false;
 }
+
+int fold_cpu(int cpu) noexcept { return KMEM_LIKELY(cpu < max_cpus) ? cpu : cpu % max_cpus; }
 
 }  // namespace
 
@@ -111,8 +116,9 @@ bool plat_linux::decommit(const reservation& r, void* begin, size_t bytes) noexc
 bool plat_linux::populate(void* begin, size_t bytes) noexcept {
   const errno_guard keep_errno;
   if (advise(begin, bytes, madvise_populate_write)) return true;
-  if (errno != EINVAL) return false;
-  for (size_t offset = 0; offset < bytes; offset += page_size) {  // kernels before 5.14: a write that keeps what is there
+  // EINVAL also means pages that may not be written; a kernel that knows the advice takes it for no bytes at all.
+  if (errno != EINVAL || advise(begin, 0, madvise_populate_write)) return false;
+  for (size_t offset = 0; offset < bytes; offset += page_size) {  // before 5.14: a write that keeps what is there
     auto* byte = static_cast<char*>(begin) + offset;
     __atomic_fetch_or(byte, 0, __ATOMIC_RELAXED);
   }
@@ -143,11 +149,11 @@ int plat_linux::cpu() noexcept {
   if (KMEM_LIKELY(__rseq_size != 0)) {
     const auto* area = reinterpret_cast<const struct rseq*>(arch::thread_pointer() + __rseq_offset);
     const auto cpu = static_cast<int>(__atomic_load_n(&area->cpu_id, __ATOMIC_RELAXED));
-    if (KMEM_LIKELY(cpu >= 0)) return cpu;
+    if (KMEM_LIKELY(cpu >= 0)) return fold_cpu(cpu);
   }
   unsigned cpu = 0;
   syscall(SYS_getcpu, &cpu, nullptr, nullptr);
-  return static_cast<int>(cpu);
+  return fold_cpu(static_cast<int>(cpu));
 }
 
 int plat_linux::nr_cpus() noexcept {
@@ -165,9 +171,9 @@ int plat_linux::nr_cpus() noexcept {
       in_number = false;
     }
   }
-  if (last >= 0) return last + 1;
+  if (last >= 0) return last < max_cpus ? last + 1 : max_cpus;
   // No /sys: the affinity mask's highest bit; CPUs outside it cannot run us unless somebody widens it.
-  unsigned long mask[128] = {};
+  unsigned long mask[max_cpus / 64] = {};
   const long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
   for (long bit = bytes * 8 - 1; bit >= 0; --bit)
     if ((mask[bit / 64] >> (bit % 64) & 1) != 0) return static_cast<int>(bit) + 1;
@@ -209,6 +215,8 @@ void plat_linux::relax(unsigned spins) noexcept {
 
 long plat_linux::read_file(const char* path, char* buffer, size_t capacity) noexcept {
   const errno_guard keep_errno;
+  if (capacity == 0) return -EINVAL;
+  buffer[0] = '\0';
   const long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0) return -errno;
   size_t filled = 0;

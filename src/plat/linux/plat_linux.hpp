@@ -25,7 +25,7 @@ struct plat_linux {
   static bool map_frames(void* at, size_t offset_bytes, const reservation& r, size_t bytes) noexcept;
   static void unmap(void* begin, size_t bytes) noexcept;
 
-  /// The CPU this thread runs on, or ran on a moment ago. Never negative.
+  /// The CPU this thread runs on, or ran on a moment ago. Never negative, below max_cpus (larger numbers are folded).
   static int cpu() noexcept;
   /// CPU numbers are below this. At most max_cpus.
   static int nr_cpus() noexcept;
@@ -48,7 +48,9 @@ struct plat_linux {
   static void yield_point() noexcept {}
 
   /// Reads a small file whole (at most capacity - 1 bytes, NUL-terminated). Return: bytes read, or -errno. No cancellation point.
+  /// Use: texts of /proc and /sys; a FIFO would wait for its writer.
   static long read_file(const char* path, char* buffer, size_t capacity) noexcept;
+  /// Writes all of the text, or what the descriptor takes before it fails.
   static void write_all(int fd, const char* text, size_t bytes) noexcept;
 
   static uint64_t physical_bytes() noexcept;

@@ -385,6 +385,7 @@ void end() noexcept {
 void begin(const config& wanted) noexcept {
   end();
   w.knobs = wanted;
+  if (wanted.nr_cpus < 1 || wanted.nr_cpus > max_cpus) fail("config::nr_cpus must be between 1 and max_cpus");
   w.random_state = mix(wanted.seed);
   w.history = w.steps = 0;
   w.now_ns = clock_start_ns;
@@ -540,6 +541,7 @@ uint64_t plat_sim::now_ns() noexcept {
 
 long plat_sim::read_file(const char* path, char* buffer, size_t capacity) noexcept {
   yield_point();
+  if (capacity == 0) return -EINVAL;
   for (unsigned i = 0; i < w.nr_files; ++i) {
     size_t at = 0;
     while (w.files[i].path[at] != '\0' && w.files[i].path[at] == path[at]) ++at;
