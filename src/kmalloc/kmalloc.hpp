@@ -14,6 +14,7 @@ struct kmalloc_allocator : slab_allocator {
   kmem_cache kmalloc_caches[nr_size_classes];                       // ids 1 .. nr_size_classes
   atomic<kmem_cache*> other_caches[nr_kmalloc_types - 1][nr_size_classes];
   uint64_t kmalloc_max_bytes = 0;                                   // kmalloc fails beyond this (kmalloc_max=)
+  uint64_t class_max_bytes = 0;                                     // what a class may serve: the smaller of size_class_max and that
 };
 
 err kmalloc_init(kmalloc_allocator& ka) noexcept;   // after slab_init
@@ -28,7 +29,14 @@ inline bool is_zero_or_null(const void* p) noexcept { return reinterpret_cast<ui
 void* kmalloc(kmalloc_allocator& ka, size_t size, gfp_t gfp) noexcept;
 /// The same with an alignment (a power of two). For the malloc face and C++ over-aligned types.
 void* kmalloc_aligned(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept;
+/// The same without the limit of kmalloc_max: any size that the machine has room for. For the malloc face.
+void* kmalloc_huge(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept;
+/// A new size. In place when it fits and wastes no more than half, or when the pages behind a run are free; else a copy. Context: as kmalloc.
+/// Return: as kmalloc; on nullptr `old` is as before. Shrinking never fails. 0 frees and gives zero_size_ptr.
 void* krealloc(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept;
+/// The same without the limit of kmalloc_max.
+void* krealloc_huge(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept;
+/// Frees what kmalloc, krealloc or kmem_cache_alloc gave. nullptr and zero_size_ptr are fine. Anything else: a report, and nothing is freed. Context: any.
 void kfree(kmalloc_allocator& ka, const void* p) noexcept;
 /// The bytes that may be used: the class size or whole pages. 0 for NULL and zero_size_ptr.
 size_t ksize(kmalloc_allocator& ka, const void* p) noexcept;

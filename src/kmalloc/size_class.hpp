@@ -2,6 +2,7 @@
 //
 // 83 classes: 8, then 16-byte steps to 512, 32-byte steps to 1024, then sizes fitted to slabs; waste at most 12.5 % above 112 bytes; every power of
 // two is present and naturally aligned; the smallest slab with at least 4 objects and a tail of at most 3.2 %. Measured against 62 and 73 classes: docs/decisions.
+// A class's number is its index in the list plus one; it is the id of its cache and its byte in the class map.
 #pragma once
 #include <array>
 
@@ -20,5 +21,43 @@ inline constexpr size_t size_class_max = 32768;   // the largest slab object; ab
 inline constexpr std::array<size_class, nr_size_classes> size_classes{{
 #include "kmalloc/size_class_table.inc"
 }};
+
+// Two tables: sizes up to 1024 by (n + 15) / 16, larger ones, all multiples of 64, by (n - 1) / 64. 8 shares its entry with 16, so it is asked first.
+inline constexpr size_t small_class_max = 1024;
+
+namespace detail {
+
+constexpr uint8_t first_class_for(size_t size) noexcept {
+  unsigned index = 0;
+  while (size_classes[index].size < size) ++index;
+  return static_cast<uint8_t>(index + 1);
+}
+inline constexpr std::array<uint8_t, small_class_max / 16 + 1> small_class_table = [] {
+  std::array<uint8_t, small_class_max / 16 + 1> table{};
+  for (size_t i = 0; i < table.size(); ++i) table[i] = first_class_for(i == 0 ? 1 : i == 1 ? 16 : i * 16);
+  return table;
+}();
+inline constexpr std::array<uint8_t, size_class_max / 64> large_class_table = [] {
+  std::array<uint8_t, size_class_max / 64> table{};
+  for (size_t i = 0; i < table.size(); ++i) table[i] = first_class_for((i + 1) * 64);
+  return table;
+}();
+
+}  // namespace detail
+
+/// The number of the smallest class for `size`, 1 .. size_class_max (1 for 0 as well).
+KMEM_ALWAYS_INLINE constexpr unsigned size_class_of(size_t size) noexcept {
+  if (KMEM_LIKELY(size <= small_class_max)) return size <= 8 ? 1 : detail::small_class_table[(size + 15) >> 4];
+  return detail::large_class_table[(size - 1) >> 6];
+}
+constexpr size_t size_of_class(unsigned number) noexcept { return size_classes[number - 1].size; }
+
+/// The number of the smallest class for `size` whose objects are aligned to `align`, a power of two up to size_class_max: objects lie at
+/// multiples of the class size from a slab's start, which is naturally aligned.
+constexpr unsigned aligned_size_class_of(size_t size, size_t align) noexcept {
+  unsigned number = size_class_of(size > align ? size : align);
+  while ((size_of_class(number) & (align - 1)) != 0) ++number;
+  return number;
+}
 
 }  // namespace kmem

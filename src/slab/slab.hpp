@@ -28,8 +28,14 @@ using constructor_t = void (*)(void* object) noexcept;
 inline constexpr unsigned nr_slab_buckets = 8;       // partial slabs by how full they are, fullest first
 inline constexpr unsigned barn_sheaves = 8;          // measured: slabs.md section 2
 inline constexpr unsigned sheaf_objects_max = 64;
+inline constexpr unsigned batch_objects_max = 64;
 inline constexpr size_t batch_bytes_max = 16 * 1024; // a batch is 64 objects, or this many bytes
+inline constexpr size_t barn_bytes_max = 64 * 1024;  // objects in a barn are worth at most this
 inline constexpr unsigned max_caches = 4096;
+inline constexpr uint16_t first_cache_id = 96;       // ids below are for kmalloc's classes, whose id is their class
+inline constexpr unsigned slab_objects_max = 512;       // only 8-byte objects come to more than 256
+inline constexpr unsigned bitmap_objects = 256;         // what the bitmap in the descriptor can tell
+inline constexpr unsigned slab_order_max = 6;           // of slabs with several objects: the largest of the size-class table
 
 /// A batch of objects on its way between arrays and slabs.
 struct sheaf {
@@ -39,6 +45,7 @@ struct sheaf {
   void* objects[sheaf_objects_max - 2];
 };
 static_assert(sizeof(sheaf) == 512);
+inline constexpr unsigned sheaf_objects = sheaf_objects_max - 2;
 
 struct cache_stats {
   atomic<uint64_t> refills{0}, flushes{0}, barn_hits{0}, slabs_made{0}, slabs_freed{0}, failures{0};
@@ -52,7 +59,7 @@ struct kmem_cache {
   uint16_t capacity = 0;          // objects a slab
   uint8_t slab_order = 0;
   uint8_t class_byte = 0;         // in the class map: id, or 255 when the cache has no arrays
-  uint16_t batch = 0;             // objects a refill or flush moves
+  uint16_t batch = 0;             // objects a refill or flush moves at most
   uint32_t object_size = 0;       // bytes the user asked for
   uint32_t align = 0;
   slab_flags_t flags = slab_flags_t::none;
@@ -60,28 +67,49 @@ struct kmem_cache {
   constructor_t constructor = nullptr;
   char name[32] = {};
   uint32_t references = 0;        // aliases by merging; under the cache list lock
+  uint32_t link_offset = 0;       // where a deferred object carries its link: behind what a constructor made, else at the start
+  uint16_t array_first = 0, array_max = 0;  // capacity of a CPU's array at the start and when hot
+  uint8_t empty_max = 0;          // wholly free slabs kept
+  bool built_in = false;          // storage of the library's: never destroyed, never merged with
+  bool uses_barn = false;
+  uint32_t barn_objects_max = 0;
 
   ranked_lock barn_lock{lock_rank::barn};
-  sheaf* barn KMEM_GUARDED_BY(barn_lock) = nullptr;
-  uint32_t nr_barn KMEM_GUARDED_BY(barn_lock) = 0;
+  sheaf* barn KMEM_GUARDED_BY(barn_lock) = nullptr;     // only the first one may be partly filled
+  uint32_t nr_barn KMEM_GUARDED_BY(barn_lock) = 0;      // sheaves, empty ones included
+  uint32_t barn_objects KMEM_GUARDED_BY(barn_lock) = 0;
+  sheaf* spare_sheaves KMEM_GUARDED_BY(barn_lock) = nullptr;  // empty
 
   alignas(arch::cache_line_bytes) ranked_lock lock{lock_rank::cache};
   pfn_t partial[nr_slab_buckets + 1] KMEM_GUARDED_BY(lock) = {};  // heads of slabs with free objects; last: wholly free
   uint64_t nr_slabs KMEM_GUARDED_BY(lock) = 0;
+  uint64_t nr_objects KMEM_GUARDED_BY(lock) = 0;                  // objects of those slabs
   uint64_t nr_free KMEM_GUARDED_BY(lock) = 0;                     // free objects in slabs
   uint32_t nr_empty KMEM_GUARDED_BY(lock) = 0;                    // wholly free slabs kept
-  atomic<uint64_t> deferred{0};                                   // objects freed where no lock could be taken; a list through the objects
+  uint64_t nr_listed KMEM_GUARDED_BY(lock) = 0;                   // slabs with free objects, the wholly free ones included
+  atomic<uint64_t> deferred{0};    // objects freed where no lock could be taken; a list through the objects
+  atomic<uint64_t> unlisted{0};    // pfn of slabs made where no lock could be taken; a list through the descriptors
   cache_stats stats;
+  struct {
+    uint64_t slabs, objects, free, listed;
+  } walk KMEM_GUARDED_BY(lock) = {};   // slab_is_valid's sums
 };
 
 struct slab_allocator : page_allocator {
   char* arrays_base = nullptr;     // region of CPU 0
   cpu_slot* cpu_slots = nullptr;   // [nr_cpus]
-  kmem_cache* caches[max_caches] = {};   // by id; written under cache_list_lock, entries live until destroyed
-  uint32_t nr_caches = 0;
+  atomic<kmem_cache*> caches[max_caches] = {};   // by id; written under cache_list_lock, entries live until destroyed
+  uint32_t nr_caches KMEM_GUARDED_BY(cache_list_lock) = 0;   // living ones
+  uint32_t caches_end KMEM_GUARDED_BY(cache_list_lock) = 0;  // ids in use are below this
   ranked_lock cache_list_lock{lock_rank::cache_list};
   kmem_cache cache_cache;          // kmem_caches of users come from here
   kmem_cache sheaf_cache;          // sheaves of the barns
+  kmem_cache bitmap_cache;         // the second half of the bitmap of slabs with more than 256 objects
+  atomic<uint32_t> sheaf_pause{0}; // flushes that do without a new sheaf, since there was no page for one
+  atomic<uint64_t> bad_frees{0};   // frees that were refused
+  uint64_t fork_locks[(1 + max_cpus + 2 * max_caches + 63) / 64] = {};  // which locks fork's handler holds, in rank order
+  rate_limit bad_free_reports{5'000'000'000, 10};   // the kernel's default: 10 in 5 s
+  rate_limit failure_reports{5'000'000'000, 10};
 };
 
 err slab_init(slab_allocator& sa) noexcept;   // after page_alloc_init
@@ -105,17 +133,30 @@ kmem_cache* cache_create(slab_allocator& sa, const cache_args& args) noexcept;
 err cache_init(slab_allocator& sa, kmem_cache& cache, const cache_args& args) noexcept;
 /// Drops a reference; the last one frees the cache. Objects still out: a report "objects remaining", and the cache is kept. Context: may sleep.
 err cache_destroy(slab_allocator& sa, kmem_cache* cache) noexcept;
+/// Gives back every slab that can be emptied and forgets the cache, whose storage is as new afterwards: for built-in caches. Objects still out
+/// become invalid. Context: nobody uses the cache any more.
+void cache_retire(slab_allocator& sa, kmem_cache& cache) noexcept;
 /// Gives back every slab that can be emptied. Context: may sleep. Return: pages freed.
 uint64_t cache_shrink(slab_allocator& sa, kmem_cache& cache) noexcept;
 
 /// One object. `gfp` with the chain's rights. Context: any, if `gfp` does not block. Return: the object, or nullptr.
 void* cache_alloc(slab_allocator& sa, kmem_cache& cache, gfp_t gfp) noexcept;
+/// The same without might_sleep check, fail point, clearing and slab report: for a caller who does these himself. `quiet`: the page allocator
+/// does not report either, as the caller has something else to try.
+void* cache_alloc_unchecked(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) noexcept;
+/// The report of a NULL from `cache`, in the kernel's form, unless NOWARN. Context: any.
+void report_slab_failure(slab_allocator& sa, kmem_cache& cache, gfp_t gfp) noexcept;
+/// The mask without the bits that a slab's pages cannot have (HIGHMEM, DMA32, unknown ones), said in a message, as the kernel does.
+gfp_t fix_slab_gfp(gfp_t gfp) noexcept;
+inline constexpr gfp_t bad_slab_gfp = gfp::dma32 | gfp::highmem_bit | ~gfp::known_bits;
 /// Gives an object back. Wrong cache, foreign or doubly freed pointers: a report, and nothing is freed. Context: any.
 void cache_free(slab_allocator& sa, kmem_cache& cache, void* object) noexcept;
+/// The same for an object whose cache was looked up with cache_of.
+void cache_free_unchecked(slab_allocator& sa, kmem_cache& cache, void* object) noexcept;
 /// All or nothing (kmem_cache_alloc_bulk). Return: n, or 0.
 size_t cache_alloc_bulk(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, size_t n, void** objects) noexcept;
 void cache_free_bulk(slab_allocator& sa, kmem_cache& cache, size_t n, void** objects) noexcept;
-/// A free object that is at hand (arrays of this CPU, barn, partial slabs) without asking for pages. Context: any. For "a larger class".
+/// A free object that is at hand (arrays, this CPU's first, barn, partial slabs) without asking for pages. Context: any. For "a larger class".
 void* cache_alloc_at_hand(slab_allocator& sa, kmem_cache& cache) noexcept;
 
 /// The cache of the slab that `object` lies in, or nullptr. Context: any.
@@ -123,8 +164,8 @@ kmem_cache* cache_of(slab_allocator& sa, const void* object) noexcept;
 /// Is `object` the start of an object of its slab, and handed out as far as the bitmap knows?
 bool object_is_valid(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept;
 
-/// Empties arrays (every CPU's; may_wait false: those whose lock is free), barns and deferred lists into the slabs and frees empty slabs.
-/// Return: pages freed.
+/// Empties arrays (every CPU's), barns and deferred lists into the slabs and frees empty slabs. Locks are waited for, as they are held for
+/// moments only, but not in a nested call. may_wait: hot arrays become small again too. Return: pages freed.
 uint64_t drain_caches(slab_allocator& sa, bool may_wait) noexcept;
 
 struct cache_info {
@@ -134,6 +175,25 @@ struct cache_info {
 };
 /// The i-th living cache. Return: false past the last.
 bool read_cache_info(slab_allocator& sa, unsigned index, cache_info& result) noexcept;
+
+/// The order of the slabs of a cache: the smallest with at least 4 objects and a tail of at most 3.2 %, else of at most 1/8, else the one with
+/// the least tail. Objects above 32 KiB: one is enough.
+constexpr unsigned choose_slab_order(size_t size, unsigned order_limit = slab_order_max) noexcept {
+  const unsigned first = order_for(size).raw(), last = first > order_limit ? first : order_limit;
+  const size_t least_objects = size > (page_size << 3) ? 1 : 4;
+  unsigned best = first, eighth = last + 1;
+  for (unsigned order = first; order <= last; ++order) {
+    const size_t bytes = page_size << order, tail = bytes % size;
+    if (bytes / size >= least_objects && tail * 1000 <= bytes * 32) return order;
+    if (eighth > last && bytes / size >= least_objects && tail * 8 <= bytes) eighth = order;
+    if (tail * (page_size << best) < ((page_size << best) % size) * bytes) best = order;
+  }
+  return eighth <= last ? eighth : best;
+}
+/// ceil(2^32 / size): (offset * magic) >> 32 is the index of the object that starts at `offset`, for every slab below 4 GiB.
+constexpr uint32_t index_magic(uint32_t size) noexcept {
+  return static_cast<uint32_t>(((uint64_t{1} << 32) + size - 1) / size);
+}
 
 /// Walks all caches, slabs, arrays and barns under their locks. Return: nullptr, or what is wrong.
 const char* slab_is_valid(slab_allocator& sa) noexcept;

@@ -1,0 +1,240 @@
+// Allocation and freeing of objects: the fast path's entry, refill, flush, bulk.
+//
+// What for. The order in which an object is looked for, and in which a free one is put away:
+//              array of this CPU - barn - slabs of the cache - a new slab - whatever is at hand anywhere (before any NULL)
+// Locks.   Any context. Each step takes one lock at a time and only tries it in a nested call (a signal handler above a slow path); a step that
+//          finds its lock busy leaves the object to the next one. A nested allocation that finds nothing makes a slab from the page
+//          allocator's reserve; a nested free that finds nothing goes on the deferred list.
+// Ordering. Objects change hands under locks only.
+// Kernel.  The might_sleep check and the fail point come first, on every call, as there. __GFP_ZERO with a constructor is refused here; the
+//          kernel warns. A free is checked for its cache at once, and for being an object's start and not free already when it leaves the array
+//          (in debug builds at once).
+// Tests.   tests/unit/slab/alloc_test.cpp, tests/unit/slab/bulk_test.cpp, tests/unit/slab/nested_test.cpp, tests/model/slab_*_test.cpp
+#include "slab/internal.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+namespace {
+
+KMEM_COLD void report_zero_with_constructor(const kmem_cache& cache) noexcept {
+  char line[160];
+  text_writer text(line, sizeof line);
+  text.str("kmem_cache ").str(cache.name).str(": __GFP_ZERO is refused: a constructor has made its objects; allocate without it\n");
+  printk(log_level::warning, line, text.length() < sizeof line ? text.length() : sizeof line - 1);
+}
+
+/// The checks that come before every allocation. Return: false if it is to fail.
+bool may_allocate(const kmem_cache& cache, gfp_t gfp) noexcept {
+  if (may_block(gfp)) {
+    const task_context& task = current();
+    if (KMEM_UNLIKELY((task.preempt_count | task.irqs_off) != 0)) check_may_sleep(__FILE__, __LINE__);
+  }
+  if (KMEM_UNLIKELY(cache.constructor != nullptr && has(gfp, gfp::zero))) {
+    report_zero_with_constructor(cache);
+    return false;
+  }
+  return has(gfp, gfp::nofail) || !should_fail(fail_point::failslab, cache.object_size);
+}
+
+/// The first object of a batch for the caller, the others into this CPU's array; what does not fit goes back.
+void* keep_rest(slab_allocator& sa, kmem_cache& cache, void* const* batch, unsigned n) noexcept {
+  cache.stats.refills.fetch_add_relaxed(1);
+  const unsigned left = push_local_batch(sa, cache, batch + 1, n - 1);
+  if (KMEM_UNLIKELY(left != 0)) put_to_slabs(sa, cache, batch + 1, left);
+  return batch[0];
+}
+
+/// Objects without asking for pages. Return: how many.
+unsigned take_batch(slab_allocator& sa, kmem_cache& cache, void** out, unsigned n) noexcept {
+  const unsigned got = take_from_barn(sa, cache, out, n);
+  return got != 0 ? got : take_from_slabs(sa, cache, out, n);
+}
+
+__attribute__((noinline)) void* refill(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) noexcept {
+  object_batch batch;
+  note_path(path_slab_refill);
+  const unsigned want = prepare_refill(sa, cache);
+  unsigned got = take_batch(sa, cache, batch, want);
+  if (KMEM_UNLIKELY(got == 0)) {
+    if (current().depth != 0) {
+      // The frame below may hold the locks that were busy. Objects in other arrays are cheaper than pages of the reserve.
+      void* const object = cache_alloc_at_hand(sa, cache);
+      if (object != nullptr) return object;
+    }
+    note_path(path_page_allocator);
+    page* const head = make_slab(sa, cache, gfp, quiet);
+    if (head == nullptr) {
+      void* const object = cache_alloc_at_hand(sa, cache);
+      if (object == nullptr) cache.stats.failures.fetch_add_relaxed(1);
+      return object;
+    }
+    got = add_slab_and_take(sa, cache, *head, batch, want);
+  }
+  return keep_rest(sa, cache, batch, got);
+}
+
+/// Is `object` the start of an object, as far as its address tells?
+bool is_object_start(const slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept {
+  const auto offset = static_cast<uint64_t>(static_cast<const char*>(object) - sa.address_of(slab_head(sa, cache, object)));
+  const uint64_t index = (offset * cache.magic) >> 32;
+  return index * cache.size == offset && index < cache.capacity;
+}
+
+bool belongs_to(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept {
+  if (KMEM_UNLIKELY(!sa.contains(object))) return false;
+  const uint8_t byte = sa.class_map[sa.pfn_of(object).raw()];
+  return byte == cache.class_byte && (KMEM_LIKELY(byte != nr_array_headers - 1) || cache_of(sa, object) == &cache);
+}
+
+#if defined(KMEM_DEBUG)
+/// The checks that a release build makes when an object leaves the array.
+bool free_is_fine(slab_allocator& sa, kmem_cache& cache, void* object) noexcept {
+  const char* what = nullptr;
+  if (!is_object_start(sa, cache, object))
+    what = "not the start of an object";
+  else if (!object_is_valid(sa, cache, object) || is_in_local_array(sa, cache, object))
+    what = "Object already free";
+  if (what != nullptr) report_bad_free(sa, &cache, object, what);
+  return what == nullptr;
+}
+#endif
+
+__attribute__((noinline)) void free_slow(slab_allocator& sa, kmem_cache& cache, void* object) noexcept {
+  if (sa.waiters.load_relaxed() != 0) return put_to_slabs(sa, cache, &object, 1);
+  object_batch batch;
+  bool pushed = false;
+  unsigned n = prepare_flush(sa, cache, object, batch, pushed);
+  if (!pushed) batch[n++] = object;
+  if (n != 0) flush_objects(sa, cache, batch, n);
+}
+
+}  // namespace
+
+void flush_objects(slab_allocator& sa, kmem_cache& cache, void* const* objects, unsigned n) noexcept {
+  cache.stats.flushes.fetch_add_relaxed(1);
+  void* good[batch_objects_max];
+  unsigned nr_good = 0;
+  for (unsigned i = 0; i < n; ++i) {
+    if (KMEM_LIKELY(is_object_start(sa, cache, objects[i])))
+      good[nr_good++] = objects[i];
+    else
+      report_bad_free(sa, &cache, objects[i], "not the start of an object");
+  }
+  const unsigned left = put_to_barn(sa, cache, good, nr_good);
+  if (left != 0) put_to_slabs(sa, cache, good, left);
+}
+
+void* cache_alloc_unchecked(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) noexcept {
+  void* const object = pop_local(sa, cache);
+  return KMEM_LIKELY(object != nullptr) ? object : refill(sa, cache, gfp, quiet);
+}
+
+void* cache_alloc(slab_allocator& sa, kmem_cache& cache, gfp_t gfp) noexcept {
+  if (KMEM_UNLIKELY(!may_allocate(cache, gfp))) return nullptr;
+  void* const object = cache_alloc_unchecked(sa, cache, gfp, false);
+  if (KMEM_UNLIKELY(object == nullptr))
+    report_slab_failure(sa, cache, gfp);
+  else if (has(gfp, gfp::zero))
+    __builtin_memset(object, 0, cache.object_size);
+  return object;
+}
+
+void* cache_alloc_at_hand(slab_allocator& sa, kmem_cache& cache) noexcept {
+  object_batch batch;
+  batch[0] = pop_local(sa, cache);
+  if (batch[0] != nullptr) return batch[0];
+  if (take_batch(sa, cache, batch, 1) != 0) return batch[0];
+  if (cache.class_byte == nr_array_headers - 1) return nullptr;
+  for (uint32_t cpu = 0; cpu < sa.nr_cpus; ++cpu) {
+    nest_guard guard;
+    if (take_from_cpu(sa, cpu, cache.class_byte, batch, 1) != 0) return batch[0];
+  }
+  return nullptr;
+}
+
+void cache_free_unchecked(slab_allocator& sa, kmem_cache& cache, void* object) noexcept {
+#if defined(KMEM_DEBUG)
+  if (!free_is_fine(sa, cache, object)) return;
+#endif
+  if (KMEM_LIKELY(sa.waiters.load_relaxed() == 0 && push_local(sa, cache, object))) return;
+  free_slow(sa, cache, object);
+}
+
+void cache_free(slab_allocator& sa, kmem_cache& cache, void* object) noexcept {
+  if (object == nullptr) return;
+  if (KMEM_UNLIKELY(!belongs_to(sa, cache, object))) return report_wrong_cache(sa, cache, object);
+  cache_free_unchecked(sa, cache, object);
+}
+
+size_t cache_alloc_bulk(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, size_t n, void** objects) noexcept {
+  if (n == 0 || KMEM_UNLIKELY(!may_allocate(cache, gfp))) return 0;
+  size_t got = pop_local_batch(sa, cache, objects, n);
+  while (got < n) {
+    object_batch batch;
+    const size_t left = n - got;
+    const auto want = static_cast<unsigned>(left < batch_objects_max ? left : batch_objects_max);
+    const unsigned took = take_batch(sa, cache, batch, want);
+    for (unsigned i = 0; i < took; ++i) objects[got++] = batch[i];
+    if (took != 0) continue;
+    void* const object = refill(sa, cache, gfp, false);
+    if (object == nullptr) {
+      cache_free_bulk(sa, cache, got, objects);
+      report_slab_failure(sa, cache, gfp);
+      return 0;
+    }
+    objects[got++] = object;
+    got += pop_local_batch(sa, cache, objects + got, n - got);
+  }
+  if (has(gfp, gfp::zero))
+    for (size_t i = 0; i < n; ++i) __builtin_memset(objects[i], 0, cache.object_size);
+  return n;
+}
+
+void cache_free_bulk(slab_allocator& sa, kmem_cache& cache, size_t n, void** objects) noexcept {
+  void* batch[batch_objects_max];
+  unsigned filled = 0;
+  for (size_t i = 0; i < n; ++i) {
+    if (objects[i] == nullptr) continue;
+    if (KMEM_UNLIKELY(!belongs_to(sa, cache, objects[i]))) {
+      report_wrong_cache(sa, cache, objects[i]);
+      continue;
+    }
+#if defined(KMEM_DEBUG)
+    if (!free_is_fine(sa, cache, objects[i])) continue;
+#endif
+    batch[filled++] = objects[i];
+    if (filled < batch_objects_max && i + 1 < n) continue;
+    const unsigned left = sa.waiters.load_relaxed() == 0 ? push_local_batch(sa, cache, batch, filled) : filled;
+    if (left != 0) flush_objects(sa, cache, batch, left);
+    filled = 0;
+  }
+  if (filled != 0) flush_objects(sa, cache, batch, filled);
+}
+
+kmem_cache* cache_of(slab_allocator& sa, const void* object) noexcept {
+  if (!sa.contains(object)) return nullptr;
+  const pfn_t pfn = sa.pfn_of(object);
+  const uint8_t byte = sa.class_map[pfn.raw()];
+  if (KMEM_LIKELY(byte != 0 && byte != nr_array_headers - 1)) return sa.caches[byte].load_relaxed();
+  if (byte == 0) return nullptr;
+  const page* p = &sa.page_of(pfn);
+  if (p->kind == page_kind::slab_tail) p = &sa.page_of(p->head);
+  return p->kind == page_kind::slab ? sa.caches[p->slab.cache].load_relaxed() : nullptr;
+}
+
+bool object_is_valid(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept {
+  if (!belongs_to(sa, cache, object) || !is_object_start(sa, cache, object)) return false;
+  const pfn_t head_pfn = slab_head(sa, cache, object);
+  page& head = sa.page_of(head_pfn);
+  const auto offset = static_cast<uint64_t>(static_cast<const char*>(object) - sa.address_of(head_pfn));
+  const auto index = static_cast<unsigned>((offset * cache.magic) >> 32);
+  kmem_cache& owner = *sa.caches[cache.id].load_relaxed();
+  nest_guard guard;
+  if (!owner.lock.lock_unless_nested()) return true;  // cannot tell; the check at flush will
+  const bool is_out = head.kind == page_kind::slab && index < head.slab.capacity && (bitmap_word(head, index / 64) >> (index & 63) & 1) == 0;
+  owner.lock.unlock();
+  return is_out;
+}
+
+}  // inline namespace
+}  // namespace kmem
