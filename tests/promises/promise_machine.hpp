@@ -1,0 +1,77 @@
+// A machine of its own for each promise's test, and the messages that it logged.
+#pragma once
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "reclaim/reclaim.hpp"
+
+namespace kmem::test {
+
+inline std::mutex log_mutex;
+inline std::string log_text;
+
+inline void log_sink(log_level, const char* text, size_t bytes, const void* const*, unsigned) noexcept {
+  const std::lock_guard<std::mutex> hold(log_mutex);
+  log_text.append(text, bytes);
+  log_text.push_back('\n');
+}
+
+class promise_machine {
+ public:
+  explicit promise_machine(const char* parameters) : machine_(new machine) {
+    machine_config config;
+    config.cgroup = false;
+    config_error error;
+    const bool parsed = parse_config(parameters, config, error);
+    if (!parsed) ADD_FAILURE() << error.text;
+    before_ = set_printk_sink(log_sink);
+    log_text.clear();
+    const err result = machine_init(*machine_, config, error);
+    if (result != err::ok) ADD_FAILURE() << error.text;
+  }
+  ~promise_machine() {
+    const char* damage = machine_is_valid(*machine_);
+    EXPECT_EQ(damage, nullptr) << damage;
+    machine_destroy(*machine_);
+    set_printk_sink(before_);
+  }
+  promise_machine(const promise_machine&) = delete;
+  promise_machine& operator=(const promise_machine&) = delete;
+
+  machine& operator*() { return *machine_; }
+  machine* operator->() { return machine_.get(); }
+
+  /// Takes single pages with `gfp` until there is none, at most `limit`. Return: the pages, in order.
+  std::vector<page*> take_all(gfp_t gfp, size_t limit = ~size_t{0}) {
+    std::vector<page*> taken;
+    while (taken.size() < limit) {
+      page* const p = alloc_pages(*machine_, gfp | gfp::nowarn, order_t(0));
+      if (p == nullptr) break;
+      taken.push_back(p);
+    }
+    return taken;
+  }
+  void give(std::vector<page*>& pages) {
+    for (page* const p : pages) free_pages(*machine_, p, order_t(0));
+    pages.clear();
+  }
+  zone_snapshot zone_now(zone_idx idx) {
+    zone_snapshot result{};
+    snapshot_zone(*machine_, idx, result);
+    return result;
+  }
+  std::string log() {
+    const std::lock_guard<std::mutex> hold(log_mutex);
+    return log_text;
+  }
+
+ private:
+  std::unique_ptr<machine> machine_;
+  printk_sink before_ = nullptr;
+};
+
+}  // namespace kmem::test
