@@ -10,8 +10,8 @@ namespace kmem {
 /// What a callback needs to be allowed to run: it is left out when the allocation's flags lack one of these.
 struct reclaim_callback {
   void* context = nullptr;
-  /// Frees about `nr_pages` pages' worth and returns how many pages it freed. Runs in the context of an allocation with flags `gfp`, no lock of the
-  /// library held; what it allocates itself may use the reserves and does not reclaim (memalloc_noreclaim_scope).
+  /// Frees about `nr_pages` pages' worth and returns how many pages it freed. Runs in the context of an allocation with flags `gfp`, no
+  /// lock of the library held; what it allocates itself may use the reserves and does not reclaim (memalloc_noreclaim_scope).
   uint64_t (*reclaim)(void* context, gfp_t gfp, uint64_t nr_pages) noexcept = nullptr;
   gfp_t needs = gfp::none;  // gfp::fs, gfp::io or both
 };

@@ -1,0 +1,59 @@
+// A machine of its own, and the messages that it logged.
+#pragma once
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "reclaim/reclaim.hpp"
+
+namespace kmem::test {
+
+inline std::mutex log_mutex;
+inline std::string log_text;
+
+inline void log_sink(log_level, const char* text, size_t size, const void* const*, unsigned) noexcept {
+  const std::lock_guard<std::mutex> hold(log_mutex);
+  log_text.append(text, size).push_back('\n');
+}
+
+inline std::string take_log() {
+  const std::lock_guard<std::mutex> hold(log_mutex);
+  std::string text;
+  text.swap(log_text);
+  return text;
+}
+
+inline machine_config config_of(const char* parameters) {
+  machine_config config;
+  config.cgroup = false;
+  config_error error;
+  EXPECT_TRUE(parse_config(parameters, config, error)) << error.text;
+  return config;
+}
+
+class machine_fixture : public ::testing::Test {
+ protected:
+  void start(const char* parameters) {
+    machine_ = std::make_unique<machine>();
+    before_ = set_printk_sink(log_sink);
+    reset_context_rules();
+    take_log();
+    config_error error;
+    ASSERT_EQ(machine_init(*machine_, config_of(parameters), error), err::ok) << error.text;
+  }
+  void TearDown() override {
+    if (machine_ == nullptr) return;
+    EXPECT_TRUE(machine_destroy(*machine_)) << take_log();
+    set_printk_sink(before_);
+  }
+  machine& m() { return *machine_; }
+  std::string log() { return take_log(); }
+
+ private:
+  std::unique_ptr<machine> machine_;
+  printk_sink before_ = nullptr;
+};
+
+}  // namespace kmem::test
