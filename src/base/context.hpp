@@ -7,7 +7,8 @@
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
 
-/// Written by the owning thread only, and by signal handlers on it, which restore what they change. All zero at the start of a thread.
+/// Written by the owning thread only, and by signal handlers on it, which restore what they change.
+/// All zero at the start of a thread.
 struct task_context {
   uint32_t preempt_count = 0;        // layout: kmem/context.hpp
   uint32_t irqs_off = 0;             // 0 or 1
