@@ -1,0 +1,163 @@
+/*
+ * The C subset of the API (C11): the kernel's names with the prefix kmem_, the same functions as in kmem/kmem.hpp, where each is described.
+ *
+ *     void *p = kmem_kmalloc(100, KMEM_GFP_KERNEL);
+ *     kmem_kfree(p);
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define KMEM_API __attribute__((visibility("default")))
+#define KMEM_MUST_USE __attribute__((warn_unused_result))
+#else
+#define KMEM_API
+#define KMEM_MUST_USE
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef uint32_t kmem_gfp_t;
+
+/* One bit each: the kernel's names with two leading underscores. Values of Linux 6.1. */
+#define KMEM_GFP_DMA_BIT ((kmem_gfp_t)0x1)
+#define KMEM_GFP_HIGHMEM_BIT ((kmem_gfp_t)0x2)
+#define KMEM_GFP_DMA32_BIT ((kmem_gfp_t)0x4)
+#define KMEM_GFP_MOVABLE_BIT ((kmem_gfp_t)0x8)
+#define KMEM_GFP_RECLAIMABLE_BIT ((kmem_gfp_t)0x10)
+#define KMEM_GFP_HIGH_BIT ((kmem_gfp_t)0x20)
+#define KMEM_GFP_IO_BIT ((kmem_gfp_t)0x40)
+#define KMEM_GFP_FS_BIT ((kmem_gfp_t)0x80)
+#define KMEM_GFP_ZERO_BIT ((kmem_gfp_t)0x100)
+#define KMEM_GFP_ATOMIC_BIT ((kmem_gfp_t)0x200)
+#define KMEM_GFP_DIRECT_RECLAIM_BIT ((kmem_gfp_t)0x400)
+#define KMEM_GFP_KSWAPD_RECLAIM_BIT ((kmem_gfp_t)0x800)
+#define KMEM_GFP_WRITE_BIT ((kmem_gfp_t)0x1000)
+#define KMEM_GFP_NOWARN_BIT ((kmem_gfp_t)0x2000)
+#define KMEM_GFP_RETRY_MAYFAIL_BIT ((kmem_gfp_t)0x4000)
+#define KMEM_GFP_REPEAT_BIT KMEM_GFP_RETRY_MAYFAIL_BIT
+#define KMEM_GFP_NOFAIL_BIT ((kmem_gfp_t)0x8000)
+#define KMEM_GFP_NORETRY_BIT ((kmem_gfp_t)0x10000)
+#define KMEM_GFP_MEMALLOC_BIT ((kmem_gfp_t)0x20000)
+#define KMEM_GFP_COMP_BIT ((kmem_gfp_t)0x40000)
+#define KMEM_GFP_NOMEMALLOC_BIT ((kmem_gfp_t)0x80000)
+#define KMEM_GFP_HARDWALL_BIT ((kmem_gfp_t)0x100000)
+#define KMEM_GFP_THISNODE_BIT ((kmem_gfp_t)0x200000)
+#define KMEM_GFP_ACCOUNT_BIT ((kmem_gfp_t)0x400000)
+#define KMEM_GFP_ZEROTAGS_BIT ((kmem_gfp_t)0x800000)
+#define KMEM_GFP_COLD_BIT ((kmem_gfp_t)0x1000000)
+
+/* Combinations: who should use them. */
+#define KMEM_GFP_ATOMIC ((kmem_gfp_t)0xa20)             /* interrupts, tasklets, timers; never sleeps */
+#define KMEM_GFP_KERNEL ((kmem_gfp_t)0xcc0)             /* on behalf of a process; may sleep */
+#define KMEM_GFP_KERNEL_ACCOUNT ((kmem_gfp_t)0x400cc0)
+#define KMEM_GFP_NOWAIT ((kmem_gfp_t)0x800)             /* no waiting, no reserve */
+#define KMEM_GFP_NOIO ((kmem_gfp_t)0xc00)               /* may sleep, starts no I/O */
+#define KMEM_GFP_NOFS ((kmem_gfp_t)0xc40)               /* may sleep, calls no file system */
+#define KMEM_GFP_USER ((kmem_gfp_t)0x100cc0)
+#define KMEM_GFP_HIGHUSER ((kmem_gfp_t)0x100cc2)
+#define KMEM_GFP_HIGHUSER_MOVABLE ((kmem_gfp_t)0x100cca)
+
+/* Starts the allocator with parameters instead of KMEM_CMDLINE. Returns false, with the reason in error, if it cannot. */
+KMEM_API KMEM_MUST_USE bool kmem_init(const char *cmdline, char *error, size_t error_capacity);
+
+KMEM_API KMEM_MUST_USE void *kmem_kmalloc(size_t size, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE void *kmem_kmalloc_aligned(size_t size, size_t align, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE void *kmem_kzalloc(size_t size, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE void *kmem_kmalloc_array(size_t n, size_t size, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE void *kmem_kcalloc(size_t n, size_t size, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE void *kmem_krealloc(const void *old, size_t size, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE void *kmem_krealloc_array(const void *old, size_t n, size_t size, kmem_gfp_t gfp);
+KMEM_API void kmem_kfree(const void *p);
+KMEM_API void kmem_kfree_sensitive(const void *p);
+KMEM_API KMEM_MUST_USE size_t kmem_ksize(const void *p);
+KMEM_API KMEM_MUST_USE size_t kmem_kmalloc_size_roundup(size_t size);
+KMEM_API KMEM_MUST_USE void *kmem_kmemdup(const void *source, size_t size, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE char *kmem_kstrdup(const char *text, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE char *kmem_kstrndup(const char *text, size_t max, kmem_gfp_t gfp);
+
+/* Caches. Their names have the prefix already, as in the kernel. */
+struct kmem_cache;
+typedef struct kmem_cache kmem_cache_t;
+
+#define KMEM_SLAB_HWCACHE_ALIGN 0x2000u
+#define KMEM_SLAB_CACHE_DMA 0x4000u
+#define KMEM_SLAB_CACHE_DMA32 0x8000u
+#define KMEM_SLAB_RECLAIM_ACCOUNT 0x20000u
+#define KMEM_SLAB_PANIC 0x40000u
+#define KMEM_SLAB_NO_MERGE 0x1000000u
+
+KMEM_API KMEM_MUST_USE kmem_cache_t *kmem_cache_create(const char *name, size_t size, size_t align, uint32_t flags,
+                                                       void (*constructor)(void *object));
+KMEM_API void kmem_cache_destroy(kmem_cache_t *cache);
+KMEM_API KMEM_MUST_USE void *kmem_cache_alloc(kmem_cache_t *cache, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE void *kmem_cache_zalloc(kmem_cache_t *cache, kmem_gfp_t gfp);
+KMEM_API void kmem_cache_free(kmem_cache_t *cache, void *object);
+KMEM_API KMEM_MUST_USE size_t kmem_cache_alloc_bulk(kmem_cache_t *cache, kmem_gfp_t gfp, size_t n, void **objects);
+KMEM_API void kmem_cache_free_bulk(kmem_cache_t *cache, size_t n, void **objects);
+KMEM_API uint64_t kmem_cache_shrink(kmem_cache_t *cache);
+KMEM_API KMEM_MUST_USE size_t kmem_cache_size(const kmem_cache_t *cache);
+
+/* Pages. */
+struct kmem_page;
+typedef struct kmem_page kmem_page_t;
+
+KMEM_API KMEM_MUST_USE kmem_page_t *kmem_alloc_pages(kmem_gfp_t gfp, unsigned order);
+KMEM_API void kmem_free_pages(kmem_page_t *page, unsigned order);
+KMEM_API KMEM_MUST_USE unsigned kmem_alloc_pages_bulk(kmem_gfp_t gfp, unsigned n, kmem_page_t **pages);
+KMEM_API void kmem_get_page(kmem_page_t *page);
+KMEM_API void kmem_put_page(kmem_page_t *page);
+KMEM_API KMEM_MUST_USE unsigned kmem_page_count(kmem_page_t *page);
+KMEM_API void kmem_split_page(kmem_page_t *page, unsigned order);
+KMEM_API KMEM_MUST_USE void *kmem_page_address(const kmem_page_t *page);
+KMEM_API KMEM_MUST_USE kmem_page_t *kmem_virt_to_page(const void *address);
+KMEM_API KMEM_MUST_USE uint64_t kmem_page_to_pfn(const kmem_page_t *page);
+KMEM_API KMEM_MUST_USE const char *kmem_page_zone(const kmem_page_t *page);
+KMEM_API KMEM_MUST_USE void *kmem_get_free_pages(kmem_gfp_t gfp, unsigned order);
+KMEM_API KMEM_MUST_USE void *kmem_get_zeroed_page(kmem_gfp_t gfp);
+KMEM_API void kmem_free_pages_at(void *address, unsigned order);
+KMEM_API KMEM_MUST_USE void *kmem_alloc_pages_exact(size_t size, kmem_gfp_t gfp);
+KMEM_API void kmem_free_pages_exact(void *address, size_t size);
+
+/* vmalloc and kvmalloc. */
+KMEM_API KMEM_MUST_USE void *kmem_vmalloc(size_t size);
+KMEM_API KMEM_MUST_USE void *kmem_vzalloc(size_t size);
+KMEM_API void kmem_vfree(const void *p);
+KMEM_API KMEM_MUST_USE bool kmem_is_vmalloc_addr(const void *p);
+KMEM_API KMEM_MUST_USE void *kmem_kvmalloc(size_t size, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE void *kmem_kvzalloc(size_t size, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE void *kmem_kvmalloc_array(size_t n, size_t size, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE void *kmem_kvcalloc(size_t n, size_t size, kmem_gfp_t gfp);
+KMEM_API KMEM_MUST_USE void *kmem_kvrealloc(const void *old, size_t size, kmem_gfp_t gfp);
+KMEM_API void kmem_kvfree(const void *p);
+
+/* Execution context: the counts behind "may I sleep here?". */
+KMEM_API void kmem_preempt_disable(void);
+KMEM_API void kmem_preempt_enable(void);
+KMEM_API KMEM_MUST_USE bool kmem_in_atomic(void);
+KMEM_API void kmem_might_sleep(const char *file, int line);
+/* Return what is to be given to the restore function. */
+KMEM_API KMEM_MUST_USE uint32_t kmem_memalloc_noio_save(void);
+KMEM_API void kmem_memalloc_noio_restore(uint32_t saved);
+KMEM_API KMEM_MUST_USE uint32_t kmem_memalloc_nofs_save(void);
+KMEM_API void kmem_memalloc_nofs_restore(uint32_t saved);
+
+/*
+ * A cache of the program's that gives memory back before an allocation fails: reclaim() frees about nr_pages pages' worth and returns how
+ * many pages it freed. needs: KMEM_GFP_IO_BIT, KMEM_GFP_FS_BIT, both or 0. Returns a number for kmem_unregister_reclaim, or a negative
+ * errno value.
+ */
+KMEM_API KMEM_MUST_USE int kmem_register_reclaim(uint64_t (*reclaim)(void *context, kmem_gfp_t gfp, uint64_t nr_pages), void *context,
+                                                 kmem_gfp_t needs);
+KMEM_API void kmem_unregister_reclaim(int number);
+
+/* Bytes of the budget that are still free. */
+KMEM_API KMEM_MUST_USE uint64_t kmem_remaining_bytes(void);
+
+#ifdef __cplusplus
+}
+#endif

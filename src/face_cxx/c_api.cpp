@@ -1,0 +1,119 @@
+// The C subset: each function is its C++ counterpart under another name.
+//
+// Handles are the same pointers. Function pointers of C differ from those of C++ only in `noexcept` and in the name of the mask's type,
+// which no calling convention sees.
+// Contexts. As the counterparts. Tests. tests/unit/face_cxx/c_api_test.cpp, tests/programs/examples.sh (as C)
+#include <kmem/kmem.h>
+#include <kmem/reclaim.hpp>
+
+#include "face_cxx/face_cxx.hpp"
+
+namespace {
+
+kmem::gfp_t mask(kmem_gfp_t gfp) noexcept { return kmem::gfp_t(gfp); }
+kmem::kmem_cache* cxx(kmem_cache_t* cache) noexcept { return reinterpret_cast<kmem::kmem_cache*>(cache); }
+kmem::page* cxx(kmem_page_t* page) noexcept { return reinterpret_cast<kmem::page*>(page); }
+const kmem::page* cxx(const kmem_page_t* page) noexcept { return reinterpret_cast<const kmem::page*>(page); }
+kmem_page_t* c(kmem::page* page) noexcept { return reinterpret_cast<kmem_page_t*>(page); }
+
+static_assert(KMEM_GFP_ATOMIC == static_cast<uint32_t>(kmem::gfp::atomic) && KMEM_GFP_KERNEL == static_cast<uint32_t>(kmem::gfp::kernel) &&
+              KMEM_GFP_KERNEL_ACCOUNT == static_cast<uint32_t>(kmem::gfp::kernel_account) &&
+              KMEM_GFP_NOWAIT == static_cast<uint32_t>(kmem::gfp::nowait) && KMEM_GFP_NOIO == static_cast<uint32_t>(kmem::gfp::noio) &&
+              KMEM_GFP_NOFS == static_cast<uint32_t>(kmem::gfp::nofs) && KMEM_GFP_USER == static_cast<uint32_t>(kmem::gfp::user) &&
+              KMEM_GFP_HIGHUSER == static_cast<uint32_t>(kmem::gfp::highuser) &&
+              KMEM_GFP_HIGHUSER_MOVABLE == static_cast<uint32_t>(kmem::gfp::highuser_movable));
+static_assert((KMEM_GFP_DMA_BIT | KMEM_GFP_HIGHMEM_BIT | KMEM_GFP_DMA32_BIT | KMEM_GFP_MOVABLE_BIT | KMEM_GFP_RECLAIMABLE_BIT |
+               KMEM_GFP_HIGH_BIT | KMEM_GFP_IO_BIT | KMEM_GFP_FS_BIT | KMEM_GFP_ZERO_BIT | KMEM_GFP_ATOMIC_BIT |
+               KMEM_GFP_DIRECT_RECLAIM_BIT | KMEM_GFP_KSWAPD_RECLAIM_BIT | KMEM_GFP_WRITE_BIT | KMEM_GFP_NOWARN_BIT | KMEM_GFP_REPEAT_BIT |
+               KMEM_GFP_NOFAIL_BIT | KMEM_GFP_NORETRY_BIT | KMEM_GFP_MEMALLOC_BIT | KMEM_GFP_COMP_BIT | KMEM_GFP_NOMEMALLOC_BIT |
+               KMEM_GFP_HARDWALL_BIT | KMEM_GFP_THISNODE_BIT | KMEM_GFP_ACCOUNT_BIT | KMEM_GFP_ZEROTAGS_BIT | KMEM_GFP_COLD_BIT) ==
+              static_cast<uint32_t>(kmem::gfp::known_bits));
+
+}  // namespace
+
+extern "C" {
+
+bool kmem_init(const char* cmdline, char* error, size_t error_capacity) { return kmem::init(cmdline, error, error_capacity); }
+
+void* kmem_kmalloc(size_t size, kmem_gfp_t gfp) { return kmem::kmalloc(size, mask(gfp)); }
+void* kmem_kmalloc_aligned(size_t size, size_t align, kmem_gfp_t gfp) { return kmem::kmalloc_aligned(size, align, mask(gfp)); }
+void* kmem_kzalloc(size_t size, kmem_gfp_t gfp) { return kmem::kzalloc(size, mask(gfp)); }
+void* kmem_kmalloc_array(size_t n, size_t size, kmem_gfp_t gfp) { return kmem::kmalloc_array(n, size, mask(gfp)); }
+void* kmem_kcalloc(size_t n, size_t size, kmem_gfp_t gfp) { return kmem::kcalloc(n, size, mask(gfp)); }
+void* kmem_krealloc(const void* old, size_t size, kmem_gfp_t gfp) { return kmem::krealloc(old, size, mask(gfp)); }
+void* kmem_krealloc_array(const void* old, size_t n, size_t size, kmem_gfp_t gfp) { return kmem::krealloc_array(old, n, size, mask(gfp)); }
+void kmem_kfree(const void* p) { kmem::kfree(p); }
+void kmem_kfree_sensitive(const void* p) { kmem::kfree_sensitive(p); }
+size_t kmem_ksize(const void* p) { return kmem::ksize(p); }
+size_t kmem_kmalloc_size_roundup(size_t size) { return kmem::real::kmalloc_size_roundup(size); }
+void* kmem_kmemdup(const void* source, size_t size, kmem_gfp_t gfp) { return kmem::kmemdup(source, size, mask(gfp)); }
+char* kmem_kstrdup(const char* text, kmem_gfp_t gfp) { return kmem::kstrdup(text, mask(gfp)); }
+char* kmem_kstrndup(const char* text, size_t max, kmem_gfp_t gfp) { return kmem::kstrndup(text, max, mask(gfp)); }
+
+kmem_cache_t* kmem_cache_create(const char* name, size_t size, size_t align, uint32_t flags, void (*constructor)(void* object)) {
+  return reinterpret_cast<kmem_cache_t*>(
+      kmem::kmem_cache_create(name, size, align, kmem::cache_flags(flags), reinterpret_cast<void (*)(void*) noexcept>(constructor)));
+}
+void kmem_cache_destroy(kmem_cache_t* cache) { kmem::kmem_cache_destroy(cxx(cache)); }
+void* kmem_cache_alloc(kmem_cache_t* cache, kmem_gfp_t gfp) { return kmem::kmem_cache_alloc(cxx(cache), mask(gfp)); }
+void* kmem_cache_zalloc(kmem_cache_t* cache, kmem_gfp_t gfp) { return kmem::kmem_cache_zalloc(cxx(cache), mask(gfp)); }
+void kmem_cache_free(kmem_cache_t* cache, void* object) { kmem::kmem_cache_free(cxx(cache), object); }
+size_t kmem_cache_alloc_bulk(kmem_cache_t* cache, kmem_gfp_t gfp, size_t n, void** objects) {
+  return kmem::kmem_cache_alloc_bulk(cxx(cache), mask(gfp), n, objects);
+}
+void kmem_cache_free_bulk(kmem_cache_t* cache, size_t n, void** objects) { kmem::kmem_cache_free_bulk(cxx(cache), n, objects); }
+uint64_t kmem_cache_shrink(kmem_cache_t* cache) { return kmem::kmem_cache_shrink(cxx(cache)); }
+size_t kmem_cache_size(const kmem_cache_t* cache) { return kmem::kmem_cache_size(cxx(const_cast<kmem_cache_t*>(cache))); }
+
+kmem_page_t* kmem_alloc_pages(kmem_gfp_t gfp, unsigned order) { return c(kmem::alloc_pages(mask(gfp), order)); }
+void kmem_free_pages(kmem_page_t* page, unsigned order) { kmem::free_pages(cxx(page), order); }
+unsigned kmem_alloc_pages_bulk(kmem_gfp_t gfp, unsigned n, kmem_page_t** pages) {
+  return kmem::alloc_pages_bulk(mask(gfp), n, reinterpret_cast<kmem::page**>(pages));
+}
+// The core has a get_page of the same type in its inline namespace, so the pointers name the one of the API.
+void kmem_get_page(kmem_page_t* page) { kmem::real::get_page(kmem::compound_head(kmem::owner(), cxx(page))); }
+void kmem_put_page(kmem_page_t* page) { kmem::put_page(cxx(page)); }
+unsigned kmem_page_count(kmem_page_t* page) { return kmem::page_count(cxx(page)); }
+void kmem_split_page(kmem_page_t* page, unsigned order) { kmem::split_page(cxx(page), order); }
+void* kmem_page_address(const kmem_page_t* page) { return kmem::page_address(cxx(page)); }
+kmem_page_t* kmem_virt_to_page(const void* address) { return c(kmem::virt_to_page(address)); }
+uint64_t kmem_page_to_pfn(const kmem_page_t* page) { return kmem::page_to_pfn(cxx(page)); }
+const char* kmem_page_zone(const kmem_page_t* page) { return kmem::page_zone(cxx(page)); }
+void* kmem_get_free_pages(kmem_gfp_t gfp, unsigned order) { return kmem::get_free_pages(mask(gfp), order); }
+void* kmem_get_zeroed_page(kmem_gfp_t gfp) { return kmem::get_zeroed_page(mask(gfp)); }
+void kmem_free_pages_at(void* address, unsigned order) { kmem::free_pages_at(address, order); }
+void* kmem_alloc_pages_exact(size_t size, kmem_gfp_t gfp) { return kmem::alloc_pages_exact(size, mask(gfp)); }
+void kmem_free_pages_exact(void* address, size_t size) { kmem::free_pages_exact(address, size); }
+
+void* kmem_vmalloc(size_t size) { return kmem::vmalloc(size); }
+void* kmem_vzalloc(size_t size) { return kmem::vzalloc(size); }
+void kmem_vfree(const void* p) { kmem::vfree(p); }
+bool kmem_is_vmalloc_addr(const void* p) { return kmem::is_vmalloc_addr(p); }
+void* kmem_kvmalloc(size_t size, kmem_gfp_t gfp) { return kmem::kvmalloc(size, mask(gfp)); }
+void* kmem_kvzalloc(size_t size, kmem_gfp_t gfp) { return kmem::kvzalloc(size, mask(gfp)); }
+void* kmem_kvmalloc_array(size_t n, size_t size, kmem_gfp_t gfp) { return kmem::kvmalloc_array(n, size, mask(gfp)); }
+void* kmem_kvcalloc(size_t n, size_t size, kmem_gfp_t gfp) { return kmem::kvcalloc(n, size, mask(gfp)); }
+void* kmem_kvrealloc(const void* old, size_t size, kmem_gfp_t gfp) { return kmem::kvrealloc(old, size, mask(gfp)); }
+void kmem_kvfree(const void* p) { kmem::kvfree(p); }
+
+void kmem_preempt_disable(void) { kmem::preempt_count_add(kmem::preempt_unit); }
+void kmem_preempt_enable(void) { kmem::preempt_count_sub(kmem::preempt_unit); }
+bool kmem_in_atomic(void) { return kmem::in_atomic(); }
+void kmem_might_sleep(const char* file, int line) { kmem::might_sleep(file, line); }
+uint32_t kmem_memalloc_noio_save(void) { return kmem::memalloc_save(kmem::scope_noio); }
+void kmem_memalloc_noio_restore(uint32_t saved) { kmem::memalloc_restore(kmem::scope_noio, saved); }
+uint32_t kmem_memalloc_nofs_save(void) { return kmem::memalloc_save(kmem::scope_nofs); }
+void kmem_memalloc_nofs_restore(uint32_t saved) { kmem::memalloc_restore(kmem::scope_nofs, saved); }
+
+int kmem_register_reclaim(uint64_t (*reclaim)(void* context, kmem_gfp_t gfp, uint64_t nr_pages), void* context, kmem_gfp_t needs) {
+  kmem::reclaim_callback callback;
+  callback.context = context;
+  callback.reclaim = reinterpret_cast<uint64_t (*)(void*, kmem::gfp_t, uint64_t) noexcept>(reclaim);
+  callback.needs = mask(needs);
+  return kmem::register_reclaim(callback);
+}
+void kmem_unregister_reclaim(int number) { kmem::unregister_reclaim(number); }
+
+uint64_t kmem_remaining_bytes(void) { return kmem::remaining_bytes(); }
+
+}  // extern "C"

@@ -1,0 +1,45 @@
+// Start of the process's machine, fork handlers and reclaim callbacks for the C++ face.
+//
+// Contexts. init and the callbacks: process context. The fork handlers run inside fork().
+// Tests.    tests/unit/face_cxx/, tests/programs/fork_api.py
+#include "face_cxx/face_cxx.hpp"
+
+#include <pthread.h>
+
+namespace kmem {
+namespace {
+
+// Before main, so that they are there before the first fork; they cost nothing while there is no machine.
+__attribute__((constructor)) void install_fork_handlers() noexcept {
+  if (pthread_atfork(process_fork_prepare, process_fork_parent, process_fork_child) != 0) {
+    constexpr const char* text = "kmem: pthread_atfork failed: a child of fork() must not use the allocator";
+    printk(log_level::err, text, __builtin_strlen(text));
+  }
+}
+
+}  // namespace
+
+bool init(const char* cmdline, char* error, size_t error_capacity) noexcept {
+  machine_config config;
+  config_error why;
+  if (parse_config(cmdline, config, why) && process_machine_init(config, why) == err::ok) return true;
+  text_writer(error, error_capacity).str(why.text);
+  return false;
+}
+
+int register_reclaim(const reclaim_callback& callback) noexcept {
+  machine* const m = serving();
+  return m != nullptr ? register_callback(*m, callback) : static_cast<int>(err::nomem);
+}
+
+void unregister_reclaim(int number) noexcept {
+  machine* const m = serving();
+  if (m != nullptr) unregister_callback(*m, number);
+}
+
+uint64_t remaining_bytes() noexcept {
+  machine* const m = serving();
+  return m != nullptr ? bytes(nr_pages_t(free_pages_total(*m))) : 0;
+}
+
+}  // namespace kmem

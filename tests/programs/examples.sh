@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Each example is built as a user would build it, against the static and the shared library, and does what it says.
+set -euo pipefail
+source=${KMEM_SOURCE_DIR:?}
+build=${KMEM_BUILD_DIR:?}
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+# expect NAME PATTERN COMMAND...: the command succeeds and prints a line that matches.
+expect() {
+  local name=$1 pattern=$2
+  shift 2
+  local output
+  if ! output=$("$@" 2>&1); then
+    printf '%s failed:\n%s\n' "$name" "$output"
+    exit 1
+  fi
+  if ! grep -Eq "$pattern" <<<"$output"; then
+    printf '%s printed no line like "%s":\n%s\n' "$name" "$pattern" "$output"
+    exit 1
+  fi
+  printf '%s: %s\n' "$name" "$output"
+}
+
+warnings=(-Wall -Wextra -Wconversion -Werror)
+static=("$build/lib/libkmem.a" -pthread)
+shared=(-L"$build/lib" -lkmem "-Wl,-rpath,$build/lib")
+
+for kind in static shared; do
+  declare -n libraries=$kind
+  # The C program is linked by the C driver: no C++ run time is needed.
+  cc -std=c11 "${warnings[@]}" -I"$source/include" "$source/examples/hello.c" "${libraries[@]}" -o "$folder/hello_c"
+  expect "hello.c ($kind)" 'hello from kmem in C: 112 bytes for 100 asked' "$folder/hello_c"
+  c++ -std=c++20 "${warnings[@]}" -I"$source/include" "$source/examples/hello.cpp" "${libraries[@]}" -o "$folder/hello_cpp"
+  expect "hello.cpp ($kind)" 'hello from kmem: 112 bytes for 100 asked, 1[0-9]{4} KiB of the budget are left' "$folder/hello_cpp"
+  c++ -std=c++20 "${warnings[@]}" -I"$source/include" "$source/examples/shrinking_cache.cpp" "${libraries[@]}" -o "$folder/shrinking_cache"
+  expect "shrinking_cache.cpp ($kind)" 'none refused' "$folder/shrinking_cache"
+  unset -n libraries
+done
