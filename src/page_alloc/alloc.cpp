@@ -126,11 +126,11 @@ bool attempt_zone(page_allocator& pa, zone& z, request& r) noexcept {
     pa.stats.pgalloc.fetch_add_relaxed(r.n);
     return true;
   }
-  // The reserve is where the pages are, not who may have them: below min it holds what is left, and it needs no lock.
-  if (result == zone_result::busy || r.reserve_step) {
+  // The reserve is where pages lie; who may have them is decided by the watermark. It needs no lock.
+  if (result == zone_result::busy || r.from_reserve) {
     if (take_reserve_page(pa, z, r, floor)) return true;
   }
-  if (result == zone_result::failed && r.reserve_step && z.reserve.nr_pages.load_relaxed() != 0 && dissolve_reserve(pa, z) != 0) {
+  if (result == zone_result::failed && r.from_reserve && z.reserve.nr_pages.load_relaxed() != 0 && dissolve_reserve(pa, z) != 0) {
     r.run = {};
     if (take_from_zone(pa, z, r, floor) == zone_result::ok) {
       pa.stats.pgalloc.fetch_add_relaxed(r.n);
@@ -199,7 +199,7 @@ void zero_pages(page_allocator& pa, const taken_run& run, uint64_t n) noexcept {
   }
 }
 
-request make_request(gfp_t gfp, uint64_t n, request_kind kind) noexcept {
+request make_request(const page_allocator& pa, gfp_t gfp, uint64_t n, request_kind kind) noexcept {
   request r;
   r.kind = kind;
   r.asked = gfp;
@@ -207,6 +207,8 @@ request make_request(gfp_t gfp, uint64_t n, request_kind kind) noexcept {
   r.n = n;
   r.order = order_of(n);
   r.highest = gfp_zone(r.gfp);
+  // A machine without the zone, as a kernel built without it: the whole of NORMAL will do.
+  if (r.highest < zone_idx::normal && pa.zones[raw(r.highest)].nr_blocks == 0) r.highest = zone_idx::normal;
   r.type = gfp_migratetype(r.gfp);
   return r;
 }
@@ -223,7 +225,7 @@ bool attempt(page_allocator& pa, request& r) noexcept {
 
 page* alloc_pages_for(page_allocator& pa, const alloc_request& wanted) noexcept {
   const unsigned order = wanted.order.raw();
-  request r = make_request(wanted.gfp, uint64_t{1} << (order < 32 ? order : 32), request_kind::block);
+  request r = make_request(pa, wanted.gfp, uint64_t{1} << (order < 32 ? order : 32), request_kind::block);
   r.bytes = wanted.bytes != 0 ? wanted.bytes : r.n << page_shift;
   r.cache = wanted.cache;
   r.quiet = wanted.quiet;
@@ -237,7 +239,7 @@ page* alloc_pages(page_allocator& pa, gfp_t gfp, order_t order) noexcept {
 
 page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n) noexcept {
   if (n.raw() == 0) return nullptr;
-  request r = make_request(gfp, n.raw(), request_kind::run);
+  request r = make_request(pa, gfp, n.raw(), request_kind::run);
   r.bytes = n.raw() << page_shift;
   if (KMEM_UNLIKELY(n.raw() > pa.span_pages)) {
     if (!may_fail(gfp)) bug("__GFP_NOFAIL for more pages than the whole arena has", __FILE__, __LINE__);
@@ -270,7 +272,7 @@ void* get_zeroed_page(page_allocator& pa, gfp_t gfp) noexcept { return get_free_
 void* alloc_pages_exact(page_allocator& pa, size_t size, gfp_t gfp) noexcept {
   const nr_pages_t n = pages_for(size);
   if (n.raw() == 0) return nullptr;
-  request r = make_request(gfp & ~(gfp::highmem_bit | gfp::comp), n.raw(), request_kind::run);
+  request r = make_request(pa, gfp & ~(gfp::highmem_bit | gfp::comp), n.raw(), request_kind::run);
   r.bytes = size;
   if (r.order >= pa.max_order) {
     refuse_order(pa, r);
@@ -291,7 +293,7 @@ void free_pages_exact(page_allocator& pa, void* address, size_t size) noexcept {
 }
 
 int charge_pages(page_allocator& pa, gfp_t gfp, nr_pages_t n) noexcept {
-  request r = make_request(gfp, n.raw(), request_kind::charge);
+  request r = make_request(pa, gfp, n.raw(), request_kind::charge);
   r.bytes = n.raw() << page_shift;
   return acquire_pages(pa, r) ? r.zone : -1;
 }

@@ -222,6 +222,8 @@ bool wait_for_memory(page_allocator& pa, request& r, chain_step& reached) noexce
 bool run_chain(page_allocator& pa, request& r, chain_step& reached) noexcept {
   reached = chain_step::drain_try;
   drain(pa, false);
+  if (attempt(pa, r)) return true;
+  r.from_reserve = true;
   if (attempt(pa, r) || take_from_pool(pa, r)) return true;
   if (permitted(chain_step::reserve, r) && (may_use_reserve(r.gfp) || !may_block(r.gfp))) {
     reached = chain_step::reserve;

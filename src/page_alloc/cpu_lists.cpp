@@ -153,7 +153,7 @@ uint64_t drain_cpu_list(page_allocator& pa, zone& z, unsigned cpu_number, bool m
   if (cpu.nr_pages.load_relaxed() == 0 && !may_wait) return 0;
   nest_guard guard;
   // Waiting is for those who are about to sleep: they must know that no free passed them by (see somebody_waits).
-  if (may_wait ? !acquire(cpu.lock) : !cpu.lock.try_lock()) return 0;
+  if (!acquire_or_try(cpu.lock, may_wait, 1)) return 0;
   uint64_t moved = 0;
   if (cpu.nr_pages.load_relaxed() != 0 && acquire(z.lock)) {
     for (auto& lists : cpu.lists)

@@ -80,7 +80,9 @@ void free_head(page_allocator& pa, page* p) noexcept {
     pa.stats.pgfree.fetch_add_relaxed(1);
     return wake_after_lockless_free(pa);
   }
-  if (p->order < nr_cpu_list_orders && n == uint64_t{1} << p->order && cpu_list_put(pa, z, *p)) return;
+  // What a run that shrank has cut off may have the length of a block, but not its alignment.
+  const bool is_block = p->order < nr_cpu_list_orders && n == uint64_t{1} << p->order && pa.pfn_of(p).raw() % n == 0;
+  if (is_block && cpu_list_put(pa, z, *p)) return;
   pa.stats.pgfree.fetch_add_relaxed(n);
   if (!free_to_zone(pa, p)) return defer(pa, p);
   drain_deferred(pa);

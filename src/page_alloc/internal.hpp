@@ -124,6 +124,8 @@ void update_managed_locked(page_allocator& pa, zone& normal) noexcept KMEM_REQUI
 
 /// Takes a lock; in a nested slow path only for a bounded number of tries. Return: whether it is held now.
 bool acquire(ranked_lock& lock) noexcept KMEM_TRY_ACQUIRE(true, lock);
+/// The same; with may_wait false only for `tries` tries, nested or not.
+bool acquire_or_try(ranked_lock& lock, bool may_wait, unsigned tries) noexcept KMEM_TRY_ACQUIRE(true, lock);
 
 // ---- per-CPU lists (cpu_lists.cpp) ------------------------------------------------------------------------------------------------
 
@@ -181,7 +183,8 @@ struct request {
   zone_idx highest = zone_idx::normal;
   migratetype type = migratetype::unmovable;
   bool realtime = false;       // a SCHED_FIFO or SCHED_RR caller; looked up on the slow path
-  bool reserve_step = false;   // the chain has come to the reserve
+  bool reserve_step = false;   // the chain has come to the reserve: rights below min count
+  bool from_reserve = false;   // what can be drained has been: pages that lie in the reserve may be taken, if the watermark permits
   uint64_t claims[nr_zones] = {};  // headroom committed for this request in each zone
   uint64_t bytes = 0;
   const char* cache = nullptr;
@@ -191,7 +194,7 @@ struct request {
   int zone = -1;
 };
 
-request make_request(gfp_t gfp, uint64_t n, request_kind kind) noexcept;
+request make_request(const page_allocator& pa, gfp_t gfp, uint64_t n, request_kind kind) noexcept;
 /// Free pages of zone z that the request must leave: its floor plus what the zone keeps from requests of its highest zone.
 uint64_t floor_for(const page_allocator& pa, const zone& z, const request& r) noexcept;
 /// May `n` pages be taken from z under that floor?

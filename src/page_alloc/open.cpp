@@ -48,10 +48,14 @@ bool charge_locked(page_allocator& pa, zone& normal, uint64_t n) noexcept KMEM_R
 }  // namespace
 
 bool acquire(ranked_lock& lock) noexcept {
-  if (KMEM_LIKELY(lock.try_lock())) return true;
-  if (current().depth > 1) return try_some_times(lock, nested_tries);
+  if (KMEM_UNLIKELY(current().depth > 1)) return try_some_times(lock, nested_tries);
   lock.lock();
   return true;
+}
+
+bool acquire_or_try(ranked_lock& lock, bool may_wait, unsigned tries) noexcept {
+  if (may_wait) return acquire(lock);
+  return try_some_times(lock, tries);
 }
 
 void add_blocks_locked(page_allocator& pa, zone& z, uint32_t first, uint32_t n) noexcept {
@@ -115,7 +119,7 @@ bool open_more(page_allocator& pa, zone& z, uint32_t n, bool may_wait) noexcept 
   for (;; count = n) {
     paid = section_metadata_pages(count);
     if (charge_metadata(pa, paid)) {
-      if (may_wait ? acquire(pa.section_lock) : try_some_times(pa.section_lock, no_wait_tries)) {
+      if (acquire_or_try(pa.section_lock, may_wait, no_wait_tries)) {
         got = open_blocks(pa, first, count);
         pa.section_lock.unlock();
       }

@@ -119,7 +119,7 @@ bool resize_run(page_allocator& pa, page* p, nr_pages_t wanted, gfp_t gfp) noexc
     return true;
   }
   if (n > pa.span_pages) return false;
-  request r = make_request(gfp, n - old, request_kind::run);
+  request r = make_request(pa, gfp, n - old, request_kind::run);
   r.highest = z.idx;  // only this zone can serve it
   const uint64_t floor = floor_for(pa, z, r);
   take_request request;
