@@ -1,8 +1,8 @@
 // Allocation without waiting: one attempt over the zones that a request may use, and the public ways in.
 //
-// States.   A block comes out of a CPU's list, the free areas or the reserve with kind allocated, one reference, its order and page count in
-//           the head. Tails of a block that is not compound are not written: whatever they say is left over, but never "head of something
-//           allocated", since every free changes the head's kind. Compound tails name their head.
+// States.   A block comes out of a CPU's list, the free areas or the reserve with kind allocated, one reference, its order and page count
+//           in the head. Tails of a block that is not compound are not written: whatever they say is left over, but never "head of
+//           something allocated", since every free changes the head's kind. Compound tails name their head.
 // Rights.   A zone serves a request while free - n + 1 > floor_for(). Zones are tried from the highest that the flags allow downwards.
 // Locks.    Each zone's, one at a time. Metadata is charged and sections are opened between two searches, with no lock held.
 //           Context: any; waiting and system calls other than mprotect happen in the chain only.
@@ -233,9 +233,7 @@ page* alloc_pages_for(page_allocator& pa, const alloc_request& wanted) noexcept 
   return allocate(pa, r);
 }
 
-page* alloc_pages(page_allocator& pa, gfp_t gfp, order_t order) noexcept {
-  return alloc_pages_for(pa, {gfp, order});
-}
+page* alloc_pages(page_allocator& pa, gfp_t gfp, order_t order) noexcept { return alloc_pages_for(pa, {gfp, order}); }
 
 page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n) noexcept {
   if (n.raw() == 0) return nullptr;

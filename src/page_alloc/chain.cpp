@@ -4,10 +4,10 @@
 //           progress, then wait, then fail. After every step it tries the zones again.
 // Locks.    None is held between two steps; callbacks run with none held and no nest_guard, so that what they free takes the usual way.
 //           Context: any for steps that do not block; the others may sleep.
-// Ordering. pairs: page_waiters. A waiter raises `waiters`, steps on waiter_fence, takes and drops every CPU list's and zone's lock, tries once
-//           more, and sleeps on free_sequence as it was before all that. A free changes what the waiter looks at under one of these locks and reads
-//           `waiters` before it drops the lock; frees without a lock step on waiter_fence in between. So either the waiter sees the page,
-//           or the free sees the waiter, raises free_sequence and wakes.
+// Ordering. pairs: page_waiters. A waiter raises `waiters`, steps on waiter_fence, takes and drops every CPU list's and zone's lock,
+//           tries once more, and sleeps on free_sequence as it was before all that. A free changes what the waiter looks at under one of
+//           these locks and reads `waiters` before it drops the lock; frees without a lock step on waiter_fence in between. So either the
+//           waiter sees the page, or the free sees the waiter, raises free_sequence and wakes.
 // Kernel.   Compaction's place is taken by giving scattered pages back and backing a fresh run of the zone's span.
 //           __GFP_NOFAIL with a mask that may not block is a contradiction: reported, NULL.
 // Tests.    tests/unit/page_alloc/chain_test.cpp
@@ -87,7 +87,7 @@ class announced_waiter {
   ~announced_waiter() { pa_.waiters.fetch_sub_relaxed(1); }
   announced_waiter(const announced_waiter&) = delete;
   announced_waiter& operator=(const announced_waiter&) = delete;
-  void sleep(uint64_t timeout_ns) noexcept {
+  void wait(uint64_t timeout_ns) noexcept {
     check_schedule();
     pa_.stats.waits.fetch_add_relaxed(1);
     plat::futex_wait(pa_.free_sequence.word(), sequence_, timeout_ns);
@@ -106,7 +106,7 @@ bool wait_for_transit(page_allocator& pa, request& r) noexcept {
     if (attempt(pa, r)) return true;
     const uint64_t now = plat::now_ns();
     if (now >= deadline) return false;
-    if (pages_in_transit(pa, r)) waiter.sleep(deadline - now);
+    if (pages_in_transit(pa, r)) waiter.wait(deadline - now);
   }
   return attempt(pa, r);
 }
@@ -121,7 +121,8 @@ uint64_t claim_headroom(zone& z, uint64_t n) noexcept {
   return claimed;
 }
 
-/// Gives scattered pages back, so that as many may be backed in one piece. Return: whether the request was served; `given` counts the pages.
+/// Gives scattered pages back, so that as many may be backed in one piece. Return: whether the request was served; `given` counts the
+/// pages.
 bool give_back_and_attempt(page_allocator& pa, request& r, uint64_t& given) noexcept {
   for (unsigned i = raw(r.highest) + 1; i-- != 0;) {
     zone& z = pa.zones[i];
@@ -211,7 +212,7 @@ bool wait_for_memory(page_allocator& pa, request& r, chain_step& reached) noexce
       }
       uint64_t timeout = forever ? next_report - now : deadline - now;
       if (timeout > longest_sleep_ns) timeout = longest_sleep_ns;
-      waiter.sleep(timeout);
+      waiter.wait(timeout);
     }
     uint64_t progress = 0;
     chain_step step = reached;

@@ -1,10 +1,10 @@
 // Per-CPU page lists: blocks of order 0 to 3 that were freed a moment ago, or fetched in a batch, in front of each zone.
 //
-// States.   A block on a list has kind cpu_list and its order in its head; it is out of the free areas (`taken`), but not charged. The warm end has
-//           what was freed last, or the lowest address of a batch; the cold end is flushed first and serves __GFP_COLD.
+// States.   A block on a list has kind cpu_list and its order in its head; it is out of the free areas (`taken`), but not charged. The
+//           warm end has what was freed last, or the lowest address of a batch; the cold end is flushed first and serves __GFP_COLD.
 //           nr_pages = sum of nr_blocks << order <= cpu_high, but for the one block that makes it flush.
-// Locks.    The CPU's own, only ever tried on the fast path: busy (another thread on this CPU, or the frame that a signal handler interrupted)
-//           means that the caller goes to the zone. The zone's lock nests inside for refill and flush. Context: any.
+// Locks.    The CPU's own, only ever tried on the fast path: busy (another thread on this CPU, or the frame that a signal handler
+//           interrupted) means that the caller goes to the zone. The zone's lock nests inside for refill and flush. Context: any.
 // Ordering. A free asks whether somebody waits after it has taken a lock that every waiter takes after announcing itself: wait.md.
 // Kernel.   A batch never takes the zone below the caller's floor, so the depth of each flag is exact; at most 8 batches are kept.
 // Tests.    tests/unit/page_alloc/cpu_lists_test.cpp
@@ -51,7 +51,8 @@ void add_pages(cpu_pages& cpu, uint32_t n) noexcept { cpu.nr_pages.store_relaxed
 void sub_pages(cpu_pages& cpu, uint32_t n) noexcept { cpu.nr_pages.store_relaxed(cpu.nr_pages.load_relaxed() - n); }
 
 /// Fetches up to a batch in address order, as far as `floor` allows.
-void refill(page_allocator& pa, zone& z, cpu_pages& cpu, unsigned order, migratetype type, uint64_t floor) noexcept KMEM_REQUIRES(cpu.lock) {
+void refill(page_allocator& pa, zone& z, cpu_pages& cpu, unsigned order, migratetype type, uint64_t floor) noexcept
+    KMEM_REQUIRES(cpu.lock) {
   note_path(path_page_allocator);
   if (!acquire(z.lock)) return;
   const uint64_t size = uint64_t{1} << order;

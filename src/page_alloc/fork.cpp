@@ -1,9 +1,9 @@
 // fork: the child gets a copy in which no lock is held and no structure is half changed.
 //
-// How.      prepare takes every lock of the layer, in rank order, so that no other thread is inside one while the memory is copied. Which ones it
-//           has is kept, since a handler that interrupted this thread's own slow path can only try: what it does not get is held by the frame
-//           below it, which goes on in parent and child alike, or by a thread that is gone in the child, whose change stays half done
-//           (documented: fork in a handler that interrupted the allocator is safe only in a process with one thread).
+// How.      prepare takes every lock of the layer, in rank order, so that no other thread is inside one while the memory is copied. Which
+//           ones it has is kept, since a handler that interrupted this thread's own slow path can only try: what it does not get is held
+//           by the frame below it, which goes on in parent and child alike, or by a thread that is gone in the child, whose change stays
+//           half done (documented: fork in a handler that interrupted the allocator is safe only in a process with one thread).
 // Locks.    machine, CPU lists by zone and number, zones, section. Debug builds count held locks per rank; here the count is put aside.
 // Ordering. The locks'.
 // Kernel.   None: a kernel does not copy itself.

@@ -1,10 +1,10 @@
 // Freeing: reference counts, and where the pages of a block go when the last reference is dropped.
 //
-// States.   allocated or slab (reference count >= 1) -> reserve, cpu_list or free. The head's `order` and run say how many pages there are, so a
-//           free needs to be told nothing, and a wrong order is only reported.
-// Way.      A single page goes to a reserve that is not full; blocks of order <= 3 to this CPU's list; everything else, and all while somebody
-//           waits for memory, to the free areas. Where no lock can be had (a signal handler that interrupted the allocator) the head goes
-//           on the lock-free list `deferred`, drained by the next slow path on its way out.
+// States.   allocated or slab (reference count >= 1) -> reserve, cpu_list or free. The head's `order` and run say how many pages there
+//           are, so a free needs to be told nothing, and a wrong order is only reported.
+// Way.      A single page goes to a reserve that is not full; blocks of order <= 3 to this CPU's list; everything else, and all while
+//           somebody waits for memory, to the free areas. Where no lock can be had (a signal handler that interrupted the allocator) the
+//           head goes on the lock-free list `deferred`, drained by the next slow path on its way out.
 // Locks.    The CPU's list (tried), the zone. Context: any.
 // Ordering. pairs: page_refs - each drop of a reference releases what its owner wrote, the last one acquires all of it.
 //           pairs: page_waiters - see somebody_waits() and chain.cpp.

@@ -5,13 +5,13 @@
 //           `zero` is a subset of `free`. nr_free and nr_absent count bits. A block is on the list that list_for() says; it gets the
 //           mobility type of its first user and keeps it until it is wholly free.
 // Choice.   Backed pages first: the fullest block, and in it the tightest hole, so that blocks empty and can be given back (measured: 129
-//           of about 150 blocks come free after a churn where a LIFO buddy frees 5). Then a wholly free block with backed pages, since a first touch
-//           costs a thousand times an allocation; zones with fixed pfns keep whole blocks longer and use partly backed runs first. Then
-//           partly used blocks with absent pages, unused blocks, new blocks, and last the blocks of other types.
+//           of about 150 blocks come free after a churn where a LIFO buddy frees 5). Then a wholly free block with backed pages, since a
+//           first touch costs a thousand times an allocation; zones with fixed pfns keep whole blocks longer and use partly backed runs
+//           first. Then partly used blocks with absent pages, unused blocks, new blocks, and last the blocks of other types.
 // Locks.    Everything here runs under the zone's lock. Context: any; no system call.
 // Ordering. None of its own.
-// Kernel.   No lists by order: a block's bits give its free orders, so nothing is merged or split. Blocks of another type are used but never
-//           converted while somebody is in them.
+// Kernel.   No lists by order: a block's bits give its free orders, so nothing is merged or split. Blocks of another type are used but
+//           never converted while somebody is in them.
 // Tests.    tests/unit/page_alloc/free_area_test.cpp, tests/model/page_alloc_random_test.cpp
 #include <bit>
 
@@ -24,8 +24,8 @@ namespace {
 constexpr unsigned nr_words = pages_per_block / 64;
 
 // First bits of the aligned groups of 2^order bits in a word.
-constexpr uint64_t group_starts[] = {~uint64_t{0},          0x5555555555555555u, 0x1111111111111111u, 0x0101010101010101u,
-                                     0x0001000100010001u, 0x0000000100000001u, 1};
+constexpr uint64_t group_starts[] = {
+    ~uint64_t{0}, 0x5555555555555555u, 0x1111111111111111u, 0x0101010101010101u, 0x0001000100010001u, 0x0000000100000001u, 1};
 
 /// The free groups of 2^order bits in a word, each by its first bit.
 constexpr uint64_t free_groups(uint64_t word, unsigned order) noexcept {
@@ -133,7 +133,8 @@ take_result search_type(page_allocator& pa, zone& z, unsigned type, look_for wha
 }
 
 /// Blocks whose descriptors are not paid for, and blocks that are not open.
-take_result search_fresh(page_allocator& pa, zone& z, take_request& request, taken_run& run, take_needs& needs) noexcept KMEM_REQUIRES(z.lock) {
+take_result search_fresh(page_allocator& pa, zone& z, take_request& request, taken_run& run, take_needs& needs) noexcept
+    KMEM_REQUIRES(z.lock) {
   if (request.n > zone_headroom(z) + request.claim) return take_result::no_headroom;
   const uint32_t first = z.lists[unused_bare_list];
   if (first != 0) {
@@ -260,7 +261,8 @@ void take_bits_locked(page_allocator& pa, zone& z, uint32_t block, unsigned firs
 
 take_result take_range_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t n, take_request& request) noexcept {
   const uint64_t end = uint64_t{first.raw()} + n;
-  if (first.raw() < z.first_block * pages_per_block || end > uint64_t{z.first_block + z.opened_blocks} * pages_per_block) return take_result::none;
+  if (first.raw() < z.first_block * pages_per_block || end > uint64_t{z.first_block + z.opened_blocks} * pages_per_block)
+    return take_result::none;
   uint64_t absent = 0;
   for (uint64_t at = first.raw(); at < end;) {
     const auto block = static_cast<uint32_t>(at / pages_per_block);

@@ -1,8 +1,8 @@
 // Giving free pages back to the system.
 //
-// States.   free -> in transit (in no bitmap; counted in nr_transit and in_transit; still committed) -> absent, or free again when the system kept
-//           them. Wholly free blocks go in one piece, absent pages included, so that nobody takes those while the range is dropped;
-//           their descriptors follow (8 pages of metadata) in zones without fixed pfns. Single pages go in runs of a block.
+// States.   free -> in transit (in no bitmap; counted in nr_transit and in_transit; still committed) -> absent, or free again when the
+//           system kept them. Wholly free blocks go in one piece, absent pages included, so that nobody takes those while the range is
+//           dropped; their descriptors follow (8 pages of metadata) in zones without fixed pfns. Single pages go in runs of a block.
 // Locks.    The zone's lock before and after; none, and no nest_guard, during system calls. Context: may do system calls.
 // Ordering. The zone's lock.
 // Kernel.   None: a kernel has no one to give memory back to, but balloon drivers, which this resembles.

@@ -1,12 +1,12 @@
 // Laying out a machine: which zone gets which pfns and how much of the budget.
 //
-// Layout.   Zones lie one after another from pfn 0: DMA, DMA32, NORMAL, HIGHMEM, MOVABLE, each in whole page blocks. Page 0 is unusable, and so is the
-//           end of the last block of a zone with fixed pfns whose managed size is no whole number of blocks.
-// Equation. sum of managed + metadata_allowance = limit. The allowance holds 9 pages for each block that all managed pages need when packed, a
-//           section's share of the flat arrays, and the per-CPU lists. So as long as committed < managed there is an absent page in a block that
-//           is paid for, or the allowance still pays for one.
-// Span.     NORMAL, HIGHMEM and MOVABLE: 8 times the managed size (arbitrary: what fragmentation may cost before scattered pages are given back), at
-//           least 64 MiB more; less when the system refuses. DMA and DMA32: the managed size.
+// Layout.   Zones lie one after another from pfn 0: DMA, DMA32, NORMAL, HIGHMEM, MOVABLE, each in whole page blocks. Page 0 is unusable,
+//           and so is the end of the last block of a zone with fixed pfns whose managed size is no whole number of blocks.
+// Equation. sum of managed + metadata_allowance = limit. The allowance holds 9 pages for each block that all managed pages need when
+//           packed, a section's share of the flat arrays, and the per-CPU lists. So as long as committed < managed there is an absent
+//           page in a block that is paid for, or the allowance still pays for one.
+// Span.     NORMAL, HIGHMEM and MOVABLE: 8 times the managed size (arbitrary: what fragmentation may cost before scattered pages are
+//           given back), at least 64 MiB more; less when the system refuses. DMA and DMA32: the managed size.
 // Locks.    None of importance: nobody else knows the machine yet. Context: may sleep.
 // Ordering. None; the machine is published by whoever makes it known.
 // Kernel.   Zone sizes come from the firmware there, from the budget here.
@@ -24,7 +24,7 @@ constexpr uint64_t dma_end = pages_in_bytes(uint64_t{16} << 20), dma32_end = pag
 constexpr uint64_t dma_share = 32;  // of the budget, if nothing else is said
 constexpr uint64_t span_factor = 8, span_room = pages_in_bytes(uint64_t{64} << 20);
 constexpr uint64_t span_least = pages_in_bytes(uint64_t{8} << 20);  // a machine of two MAX_ORDER blocks
-constexpr uint64_t base_page_tables = 8;  // upper levels of the arena's, the arrays' and the areas' mappings
+constexpr uint64_t base_page_tables = 8;                            // upper levels of the arena's, the arrays' and the areas' mappings
 
 constexpr uint64_t blocks_for(uint64_t pages) noexcept { return (pages + pages_per_block - 1) / pages_per_block; }
 constexpr bool is_fixed(unsigned idx) noexcept { return idx < raw(zone_idx::normal); }
@@ -241,7 +241,8 @@ err page_alloc_init(page_allocator& pa, const machine_config& config) noexcept {
   pa.max_order = config.max_order;
   const uint64_t limit = choose_budget(config).raw();
   layout l;
-  if (!share_budget(config, limit, pa.nr_cpus, l)) return refuse("zone_dma=, zone_dma32=, highmem= and movablecore= leave NORMAL no memory", limit);
+  if (!share_budget(config, limit, pa.nr_cpus, l))
+    return refuse("zone_dma=, zone_dma32=, highmem= and movablecore= leave NORMAL no memory", limit);
   uint64_t least = 0;
   for (unsigned i = 0; i < nr_zones; ++i) {
     l.blocks[i] = wanted_blocks(config, l, i);

@@ -4,8 +4,7 @@
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
-
-inline constexpr unsigned block_order = 9;   // of a page block: 512 pages
+inline constexpr unsigned block_order = 9;  // of a page block: 512 pages
 inline constexpr unsigned no_order = 0xff;
 
 constexpr unsigned raw(zone_idx idx) noexcept { return static_cast<unsigned>(idx); }
@@ -48,19 +47,19 @@ uint64_t zone_charged(const page_allocator& pa, const zone& z) noexcept;
 
 /// One search in a zone: what is wanted, and what was set aside for it beforehand.
 struct take_request {
-  uint64_t n = 1;              // contiguous pages
-  unsigned order = 0;          // of the aligned slot that is searched for them
+  uint64_t n = 1;      // contiguous pages
+  unsigned order = 0;  // of the aligned slot that is searched for them
   migratetype type = migratetype::unmovable;
-  uint64_t claim = 0;          // pages of headroom that are already committed for this request
+  uint64_t claim = 0;            // pages of headroom that are already committed for this request
   uint32_t metadata_credit = 0;  // pages of metadata that are already charged for it
-  bool no_fresh = false;       // no block that needs metadata or opening (they were refused)
+  bool no_fresh = false;         // no block that needs metadata or opening (they were refused)
 };
 
 /// Pages that were taken.
 struct taken_run {
   pfn_t first;
-  bool zero = false;           // all of them are known to be zero
-  block_bitmap dirty = {};     // n <= 512: bit i set: page i is not known to be zero. Longer runs: see zero_pages
+  bool zero = false;        // all of them are known to be zero
+  block_bitmap dirty = {};  // n <= 512: bit i set: page i is not known to be zero. Longer runs: see zero_pages
 };
 
 enum class take_result : uint8_t {
@@ -71,12 +70,13 @@ enum class take_result : uint8_t {
   needs_open,      // in blocks that are not open
 };
 struct take_needs {
-  uint32_t metadata = 0;   // pages
+  uint32_t metadata = 0;  // pages
   uint32_t open_blocks = 0;
 };
 
 /// Takes a run out of the free areas. Context: any.
-take_result take_locked(page_allocator& pa, zone& z, take_request& request, taken_run& run, take_needs& needs) noexcept KMEM_REQUIRES(z.lock);
+take_result take_locked(page_allocator& pa, zone& z, take_request& request, taken_run& run, take_needs& needs) noexcept
+    KMEM_REQUIRES(z.lock);
 /// The same for more than one block.
 take_result take_blocks_locked(page_allocator& pa, zone& z, take_request& request, taken_run& run, take_needs& needs) noexcept
     KMEM_REQUIRES(z.lock);
@@ -85,8 +85,8 @@ take_result take_range_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t
 /// Gives pages back to the free areas.
 void put_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t n, bool zero) noexcept KMEM_REQUIRES(z.lock);
 /// Takes pages of one block whose bits are set in free or absent; the counters follow. The caller has checked that it may.
-void take_bits_locked(page_allocator& pa, zone& z, uint32_t block, unsigned first, unsigned n, take_request& request, taken_run* run) noexcept
-    KMEM_REQUIRES(z.lock);
+void take_bits_locked(page_allocator& pa, zone& z, uint32_t block, unsigned first, unsigned n, take_request& request,
+                      taken_run* run) noexcept KMEM_REQUIRES(z.lock);
 
 /// Puts a block on the list that its counts say, at the front.
 void relist_locked(page_allocator& pa, zone& z, uint32_t block) noexcept KMEM_REQUIRES(z.lock);
@@ -109,11 +109,11 @@ constexpr uint64_t word_mask(unsigned w, unsigned first, unsigned n) noexcept {
 
 // ---- sections and metadata (open.cpp) -------------------------------------------------------------------------------------------
 
-/// Pages that opening n neighbouring blocks costs at once: their part of the class map (512 bytes a block) and of the block descriptors (256
-/// bytes), and page tables of these arrays and the descriptors. 9 pages more a block follow when it is used first.
+/// Pages that opening n neighbouring blocks costs at once: their part of the class map (512 bytes a block) and of the block descriptors
+/// (256 bytes), and page tables of these arrays and the descriptors. 9 pages more a block follow when it is used first.
 constexpr uint32_t section_metadata_pages(uint32_t n) noexcept { return (n * 3 + 15) / 16 + 1; }
-/// Opens at least `n` more blocks of the zone. may_wait: for another opener. Return: false if the system or the budget refuses. Context: does
-/// system calls, holds no zone lock.
+/// Opens at least `n` more blocks of the zone. may_wait: for another opener. Return: false if the system or the budget refuses. Context:
+/// does system calls, holds no zone lock.
 bool open_more(page_allocator& pa, zone& z, uint32_t n, bool may_wait) noexcept KMEM_EXCLUDES(z.lock);
 /// Makes blocks that open_blocks() has opened part of the zone.
 void add_blocks_locked(page_allocator& pa, zone& z, uint32_t first, uint32_t n) noexcept KMEM_REQUIRES(z.lock);
@@ -163,28 +163,30 @@ bool somebody_waits(const page_allocator& pa) noexcept;
 void wake_waiters(page_allocator& pa) noexcept;
 KMEM_COLD void report_bad_page(page_allocator& pa, const page* p, const char* what) noexcept;
 
-// ---- giving back (give_back.cpp) -------------------------------------------------------------------------------------------------------
+// ---- giving back (give_back.cpp)
+// -------------------------------------------------------------------------------------------------------
 
 /// Gives up to n backed free pages of the zone back. keep_committed: they stay committed, for the caller to use as a claim.
 /// Return: pages given back.
 uint64_t give_back_zone(page_allocator& pa, zone& z, uint64_t n, bool single_pages, bool keep_committed) noexcept;
 
-// ---- requests and the chain (alloc.cpp, chain.cpp, report.cpp) ---------------------------------------------------------------------------
+// ---- requests and the chain (alloc.cpp, chain.cpp, report.cpp)
+// ---------------------------------------------------------------------------
 
 enum class request_kind : uint8_t { block, run, charge };
 
 /// One allocation on its way through the chain.
 struct request {
   request_kind kind = request_kind::block;
-  gfp_t gfp = gfp::none;       // scopes applied
-  gfp_t asked = gfp::none;     // as the caller gave it
-  uint64_t n = 1;              // pages
-  unsigned order = 0;          // smallest with 2^order >= n
+  gfp_t gfp = gfp::none;    // scopes applied
+  gfp_t asked = gfp::none;  // as the caller gave it
+  uint64_t n = 1;           // pages
+  unsigned order = 0;       // smallest with 2^order >= n
   zone_idx highest = zone_idx::normal;
   migratetype type = migratetype::unmovable;
-  bool realtime = false;       // a SCHED_FIFO or SCHED_RR caller; looked up on the slow path
-  bool reserve_step = false;   // the chain has come to the reserve: rights below min count
-  bool from_reserve = false;   // what can be drained has been: pages that lie in the reserve may be taken, if the watermark permits
+  bool realtime = false;           // a SCHED_FIFO or SCHED_RR caller; looked up on the slow path
+  bool reserve_step = false;       // the chain has come to the reserve: rights below min count
+  bool from_reserve = false;       // what can be drained has been: pages that lie in the reserve may be taken, if the watermark permits
   uint64_t claims[nr_zones] = {};  // headroom committed for this request in each zone
   uint64_t bytes = 0;
   const char* cache = nullptr;

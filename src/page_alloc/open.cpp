@@ -1,7 +1,7 @@
 // Opening sections of the arena, and the metadata account.
 //
-// States.   A zone's blocks are opened forward, section by section. An open block joins its zone as wholly absent, its descriptors unpaid; the
-//           first use of a block charges 9 pages (8 of descriptors, 1 page table), giving it back whole returns 8.
+// States.   A zone's blocks are opened forward, section by section. An open block joins its zone as wholly absent, its descriptors
+//           unpaid; the first use of a block charges 9 pages (8 of descriptors, 1 page table), giving it back whole returns 8.
 // Equation. managed(NORMAL) = managed_most - max(0, metadata - allowance), so that sum of managed + metadata <= limit always. A charge
 //           past the allowance succeeds only if committed(NORMAL) <= managed(NORMAL) still holds afterwards.
 // Locks.    NORMAL's zone lock for charges past the allowance; within it a compare-and-swap, any context. section_lock over mprotect only.
@@ -15,8 +15,8 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 namespace {
 
-constexpr unsigned nested_tries = 64;      // arbitrary: about 3 us of pauses; the holder may be the frame below us, which cannot run
-constexpr unsigned no_wait_tries = 4000;   // arbitrary: an mprotect takes a few microseconds, and relax() yields now and then
+constexpr unsigned nested_tries = 64;     // arbitrary: about 3 us of pauses; the holder may be the frame below us, which cannot run
+constexpr unsigned no_wait_tries = 4000;  // arbitrary: an mprotect takes a few microseconds, and relax() yields now and then
 
 bool try_some_times(ranked_lock& lock, unsigned tries) noexcept KMEM_TRY_ACQUIRE(true, lock) {
   for (unsigned i = 0; i < tries; ++i) {

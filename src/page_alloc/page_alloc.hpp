@@ -5,8 +5,9 @@
 //     taken     = charged + in per-CPU lists (+ the reclaimers' pool)          free (watermarks) = managed - taken
 // and over all zones: sum of managed + metadata <= limit. Metadata that grows past its allowance shrinks NORMAL's managed size.
 //
-// Nesting. Functions that may be called from a signal handler mark themselves with a nest_guard while they hold locks. A layer above must hold no
-// nest_guard of its own when it calls them (it needs one only while it holds a lock): inside one, every lock here would only be tried.
+// Nesting. Functions that may be called from a signal handler mark themselves with a nest_guard while they hold locks. A layer above
+//          must hold no nest_guard of its own when it calls them (it needs one only while it holds a lock): inside one, every lock here
+//          would only be tried.
 #pragma once
 #include "page_alloc/rights.hpp"
 
@@ -21,52 +22,52 @@ inline constexpr unsigned nr_cpu_list_orders = 4;   // per-CPU lists hold orders
 struct alignas(arch::cache_line_bytes) cpu_pages {
   ranked_lock lock{lock_rank::cpu_pages};
   struct list {
-    pfn_t warm, cold;      // ends; pages linked by next (towards cold) and prev
+    pfn_t warm, cold;  // ends; pages linked by next (towards cold) and prev
     uint32_t nr_blocks = 0;
   } lists[nr_migratetypes][nr_cpu_list_orders] KMEM_GUARDED_BY(lock);
-  atomic<uint32_t> nr_pages{0};  // over all lists; written by the lock's holder, as the following are
-  atomic<uint64_t> nr_hits{0};   // allocations served without asking the zone
+  atomic<uint32_t> nr_pages{0};                   // over all lists; written by the lock's holder, as the following are
+  atomic<uint64_t> nr_hits{0};                    // allocations served without asking the zone
   atomic<uint64_t> nr_allocated{0}, nr_freed{0};  // pages
 };
 
 /// A stack of single pages that can be popped without a lock: pfn and tag in one word, so that a recycled head is noticed. The link is the
 /// page's reference count, the one word of a descriptor that is atomic: such a page has no users.
 struct page_stack {
-  atomic<uint64_t> head{0};      // pfn | tag << 32
+  atomic<uint64_t> head{0};  // pfn | tag << 32
   atomic<uint32_t> nr_pages{0};
 };
 
 // Lists of the blocks of a zone. A full block is on none.
-inline constexpr unsigned present_lists = 0;                                           // partly used, with free backed pages: [type][used / 32]
-inline constexpr unsigned absent_lists = nr_migratetypes * nr_occupancy_lists;         // partly used, with absent ones only: [type]
-inline constexpr unsigned unused_present_list = absent_lists + nr_migratetypes;        // wholly free, some pages backed
-inline constexpr unsigned unused_absent_list = unused_present_list + 1;                // wholly free, nothing backed, descriptors paid for
-inline constexpr unsigned unused_bare_list = unused_absent_list + 1;                   // the same, descriptors not paid for
+inline constexpr unsigned present_lists = 0;                                     // partly used, with free backed pages: [type][used / 32]
+inline constexpr unsigned absent_lists = nr_migratetypes * nr_occupancy_lists;   // partly used, with absent ones only: [type]
+inline constexpr unsigned unused_present_list = absent_lists + nr_migratetypes;  // wholly free, some pages backed
+inline constexpr unsigned unused_absent_list = unused_present_list + 1;          // wholly free, nothing backed, descriptors paid for
+inline constexpr unsigned unused_bare_list = unused_absent_list + 1;             // the same, descriptors not paid for
 inline constexpr unsigned nr_block_lists = unused_bare_list + 1;
 
 struct zone {
   ranked_lock lock{lock_rank::zone};
   zone_idx idx = zone_idx::normal;
-  bool fixed_pfns = false;             // DMA, DMA32: span == managed, no fresh blocks instead of scattered ones
-  uint32_t first_block = 0, nr_blocks = 0;      // span, in page blocks
-  uint32_t unusable = 0;               // pages of the span that are never handed out (page 0, the end of a zone that is no whole blocks)
-  uint64_t managed_most = 0;           // managed while metadata is within its allowance
-  atomic<uint64_t> managed{0};         // pages; changed under `lock`
-  atomic<uint64_t> committed{0};       // changed under `lock`
-  atomic<uint64_t> taken{0};           // grows without the lock when the reserve is popped
-  atomic<uint64_t> present_free{0};    // backed pages in the free areas; changed under `lock`
-  atomic<uint64_t> in_transit{0};      // backed pages on their way back to the system; changed under `lock`
+  bool fixed_pfns = false;                  // DMA, DMA32: span == managed, no fresh blocks instead of scattered ones
+  uint32_t first_block = 0, nr_blocks = 0;  // span, in page blocks
+  uint32_t unusable = 0;                  // pages of the span that are never handed out (page 0, the end of a zone that is no whole blocks)
+  uint64_t managed_most = 0;              // managed while metadata is within its allowance
+  atomic<uint64_t> managed{0};            // pages; changed under `lock`
+  atomic<uint64_t> committed{0};          // changed under `lock`
+  atomic<uint64_t> taken{0};              // grows without the lock when the reserve is popped
+  atomic<uint64_t> present_free{0};       // backed pages in the free areas; changed under `lock`
+  atomic<uint64_t> in_transit{0};         // backed pages on their way back to the system; changed under `lock`
   atomic<uint64_t> deferred_uncharge{0};  // pages outside the arena uncharged where the lock could not be had
-  uint32_t opened_blocks KMEM_GUARDED_BY(lock) = 0;     // blocks [first_block, first_block + opened_blocks) are open
-  uint32_t lists[nr_block_lists] KMEM_GUARDED_BY(lock) = {};   // first block of each, plus one; 0: empty
+  uint32_t opened_blocks KMEM_GUARDED_BY(lock) = 0;           // blocks [first_block, first_block + opened_blocks) are open
+  uint32_t lists[nr_block_lists] KMEM_GUARDED_BY(lock) = {};  // first block of each, plus one; 0: empty
   // No block of a list has a larger aligned run of backed (of usable) pages: upper bounds, so that a search passes hopeless lists over.
   uint8_t list_present_order[nr_block_lists] KMEM_GUARDED_BY(lock) = {};
   uint8_t list_usable_order[nr_block_lists] KMEM_GUARDED_BY(lock) = {};
-  uint64_t watermarks[3] = {};         // pages; min, low, high
+  uint64_t watermarks[3] = {};             // pages; min, low, high
   uint64_t lowmem_reserve[nr_zones] = {};  // pages kept from requests whose highest zone is [i]
-  page_stack reserve;                  // backed, pre-faulted; part of free
-  uint64_t reserve_target = 0;         // pages
-  cpu_pages* per_cpu = nullptr;        // [nr_cpus]
+  page_stack reserve;                      // backed, pre-faulted; part of free
+  uint64_t reserve_target = 0;             // pages
+  cpu_pages* per_cpu = nullptr;            // [nr_cpus]
   uint32_t cpu_batch = 0, cpu_high = 0;
 };
 
@@ -75,9 +76,9 @@ struct alloc_failure {
   uint64_t sequence = 0, time_ns = 0;
   gfp_t gfp = gfp::none;
   uint32_t order = 0;
-  uint64_t bytes = 0;          // of the request, as far as known
+  uint64_t bytes = 0;  // of the request, as far as known
   chain_step reached = chain_step::lists;
-  uint8_t zone = 0;            // highest zone allowed
+  uint8_t zone = 0;                                                                            // highest zone allowed
   uint64_t managed = 0, charged = 0, free = 0, reserve = 0, in_cpu_lists = 0, in_transit = 0;  // pages, of that zone
   uint64_t limit = 0, metadata = 0;
   uint32_t preempt_count = 0;
@@ -87,7 +88,8 @@ struct alloc_failure {
   const char* cache = nullptr;  // the kmem_cache that asked, if one did
 };
 
-/// A record as words that are read and written one by one, so that a reader needs no lock; `sequence` says when all of them belong together.
+/// A record as words that are read and written one by one, so that a reader needs no lock; `sequence` says when all of them belong
+/// together.
 struct failure_slot {
   atomic<uint64_t> sequence{0};  // of the record; 0: none, or being written
   atomic<uint64_t> words[(sizeof(alloc_failure) + 7) / 8];
@@ -96,7 +98,8 @@ struct failure_slot {
 /// What reclaim above this layer offers; slow paths only. Every entry may be null. Filled once at start.
 struct reclaim_ops {
   void* context = nullptr;
-  /// Frees what object caches hold without need: arrays, sheaves, empty slabs. `may_wait` false: only what is not locked. Return: pages freed.
+  /// Frees what object caches hold without need: arrays, sheaves, empty slabs. `may_wait` false: only what is not locked. Return: pages
+  /// freed.
   uint64_t (*drain_caches)(void* context, bool may_wait) noexcept = nullptr;
   /// Runs registered reclaim callbacks for `gfp`. Return: pages freed.
   uint64_t (*reclaim)(void* context, gfp_t gfp, uint64_t nr_pages) noexcept = nullptr;
@@ -107,8 +110,8 @@ inline constexpr unsigned nr_reclaim_ops = 4;
 
 inline constexpr unsigned nr_failure_records = 64;
 
-/// Events outside the per-CPU lists; page_alloc_read_totals() adds those inside. Named as the kernel's /proc/vmstat counters where they mean
-/// the same.
+/// Events outside the per-CPU lists; page_alloc_read_totals() adds those inside. Named as the kernel's /proc/vmstat counters where they
+/// mean the same.
 struct page_alloc_stats {
   atomic<uint64_t> pgalloc{0}, pgfree{0}, pgalloc_fail{0}, allocstall{0}, pages_given_back{0}, blocks_given_back{0}, blocks_opened{0},
       cpu_list_drains{0}, reserve_used{0}, pgreclaimed{0}, waits{0}, deferred_frees{0}, bad_pages{0};
@@ -121,15 +124,15 @@ struct page_alloc_totals {
 struct page_allocator : memory_map {
   zone zones[nr_zones];
   uint32_t nr_cpus = 1;
-  unsigned max_order = 11;               // exclusive
-  uint64_t metadata_allowance = 0;       // pages set aside from the limit at init
-  page_stack memalloc_pool;              // for __GFP_MEMALLOC and reclaimers; pages of NORMAL, neither free nor charged
-  uint64_t memalloc_pool_target = 0;     // pages
+  unsigned max_order = 11;            // exclusive
+  uint64_t metadata_allowance = 0;    // pages set aside from the limit at init
+  page_stack memalloc_pool;           // for __GFP_MEMALLOC and reclaimers; pages of NORMAL, neither free nor charged
+  uint64_t memalloc_pool_target = 0;  // pages
   reclaim_ops ops[nr_reclaim_ops];
-  page_stack deferred;                   // pages freed where no lock could be taken
-  atomic<uint32_t> free_sequence{0};     // futex word: raised by frees while somebody waits
+  page_stack deferred;                // pages freed where no lock could be taken
+  atomic<uint32_t> free_sequence{0};  // futex word: raised by frees while somebody waits
   atomic<uint32_t> waiters{0};
-  atomic<uint32_t> waiter_fence{0};      // orders frees that take no lock against waiters that announce themselves; the value means nothing
+  atomic<uint32_t> waiter_fence{0};  // orders frees that take no lock against waiters that announce themselves; the value means nothing
   failure_slot failures[nr_failure_records];
   atomic<uint64_t> failure_sequence{0};
   ranked_lock machine_lock{lock_rank::machine};
@@ -152,7 +155,7 @@ struct alloc_request {
   order_t order;
   uint64_t bytes = 0;
   const char* cache = nullptr;
-  bool quiet = false;   // the caller reports itself
+  bool quiet = false;  // the caller reports itself
 };
 page* alloc_pages_for(page_allocator& pa, const alloc_request& request) noexcept;
 /// Drops one reference; the last one frees the block. `order` must be the one it was allocated with. Context: any.
@@ -181,7 +184,8 @@ void free_pages_at(page_allocator& pa, void* address, order_t order) noexcept;
 void* alloc_pages_exact(page_allocator& pa, size_t size, gfp_t gfp) noexcept;
 void free_pages_exact(page_allocator& pa, void* address, size_t size) noexcept;
 
-/// Charges pages that live outside the arena (vmalloc of an anonymous machine) to the zone of `gfp`, by the same chain. Return: the zone, or -1.
+/// Charges pages that live outside the arena (vmalloc of an anonymous machine) to the zone of `gfp`, by the same chain. Return: the zone,
+/// or -1.
 int charge_pages(page_allocator& pa, gfp_t gfp, nr_pages_t n) noexcept;
 void uncharge_pages(page_allocator& pa, int zone, nr_pages_t n) noexcept;
 
@@ -202,14 +206,15 @@ struct watermark_request {
   gfp_t gfp;
   order_t order;
   bool realtime = false;
-  bool reserve_step = false;   // the chain has come to the reserve
+  bool reserve_step = false;  // the chain has come to the reserve
 };
 uint64_t watermark_floor(const page_allocator& pa, const zone& z, const watermark_request& request) noexcept;
 
 /// A consistent snapshot for texts and tests. Free blocks are counted as maximal aligned runs of usable pages, present and absent.
 struct zone_snapshot {
-  uint64_t managed, spanned, charged, free, present_free, in_cpu_lists, in_transit, reserve;   // managed = charged + free + in_cpu_lists + pool
-  uint64_t pool;                              // the reclaimers' pages (NORMAL)
+  uint64_t managed, spanned, charged, free, present_free, in_cpu_lists, in_transit, reserve;
+  // managed = charged + free + in_cpu_lists + pool
+  uint64_t pool;  // the reclaimers' pages (NORMAL)
   uint64_t committed;
   uint64_t min, low, high;
   uint64_t nr_free_runs[11][nr_migratetypes];  // by order; order 10: two blocks

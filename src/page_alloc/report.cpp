@@ -1,10 +1,10 @@
 // What is said when an allocation fails: the structured record, always, and the "page allocation failure" report, unless unwanted.
 //
-// States.   Records are a ring by sequence number; a record being written is marked by sequence 0. The report goes out as several messages, in
-//           the kernel's form with the counters that exist here, at most 10 in 5 seconds.
+// States.   Records are a ring by sequence number; a record being written is marked by sequence 0. The report goes out as several
+//           messages, in the kernel's form with the counters that exist here, at most 10 in 5 seconds.
 // Locks.    Each zone's for the moment of its snapshot. Context: any; nested slow paths that find a lock busy leave that zone's lines out.
-// Ordering. pairs: failure_record - a sequence lock: number 0, the words, the number, each released after the one before; a reader acquires the
-//           number, the words and the number again, and has a record only if both numbers are the one it asked for.
+// Ordering. pairs: failure_record - a sequence lock: number 0, the words, the number, each released after the one before; a reader
+//           acquires the number, the words and the number again, and has a record only if both numbers are the one it asked for.
 // Kernel.   warn_alloc's text. An order of MAX_ORDER and more is one line, where the kernel has a WARNING with registers.
 // Tests.    tests/unit/page_alloc/report_test.cpp
 #include "page_alloc/internal.hpp"

@@ -1,9 +1,9 @@
 // The reserve of each zone and the reclaimers' pool: single pages that are backed and pre-faulted, on stacks that need no lock.
 //
-// States.   A page here has kind reserve. The reserve is part of the zone's free pages (not `taken`); which request may have it is decided by
-//           watermarks alone. The pool's pages are `taken` for good: neither free nor charged until somebody pops one.
-// Refill.   Slow paths that may block fill both up to their targets and fault the pages in. Besides, a freed page goes to a reserve that is not full
-//           before anywhere else, touched once: in a process that never blocks the reserve comes back, too.
+// States.   A page here has kind reserve. The reserve is part of the zone's free pages (not `taken`); which request may have it is
+//           decided by watermarks alone. The pool's pages are `taken` for good: neither free nor charged until somebody pops one.
+// Refill.   Slow paths that may block fill both up to their targets and fault the pages in. Besides, a freed page goes to a reserve that
+//           is not full before anywhere else, touched once: in a process that never blocks the reserve comes back, too.
 // Locks.    None for push and pop: any context, nested slow paths included. The zone's lock while pages are fetched.
 // Ordering. pairs: page_stack - a push releases the page's link and the pages behind it, the pop that gets it acquires them. The tag makes
 //           a head that was popped and pushed again in between differ. A link read from a page that is gone is thrown away by the tag.

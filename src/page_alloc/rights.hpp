@@ -44,14 +44,21 @@ constexpr bool step_permitted(chain_step step, gfp_t gfp, order_t order) noexcep
   switch (step) {
     case chain_step::lists:
     case chain_step::larger_class:
-    case chain_step::drain_try: return true;
-    case chain_step::reserve: return may_use_reserve(gfp) || (has(gfp, gfp::nofail) && !has(gfp, gfp::nomemalloc));
+    case chain_step::drain_try:
+      return true;
+    case chain_step::reserve:
+      return may_use_reserve(gfp) || (has(gfp, gfp::nofail) && !has(gfp, gfp::nomemalloc));
     case chain_step::drain_all:
-    case chain_step::transit: return block;
-    case chain_step::give_back: return block && order > order_t(0);
-    case chain_step::reclaim: return block;
-    case chain_step::wait: return (block && !has(gfp, gfp::noretry)) || (may_block(gfp) && has(gfp, gfp::nofail));
-    case chain_step::fail: return may_fail(gfp);
+    case chain_step::transit:
+      return block;
+    case chain_step::give_back:
+      return block && order > order_t(0);
+    case chain_step::reclaim:
+      return block;
+    case chain_step::wait:
+      return (block && !has(gfp, gfp::noretry)) || (may_block(gfp) && has(gfp, gfp::nofail));
+    case chain_step::fail:
+      return may_fail(gfp);
   }
   return false;
 }

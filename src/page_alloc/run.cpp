@@ -2,8 +2,8 @@
 //
 // States.   A run is one head with its page count; as a block of 2^order pages, but for the count. A run of more than 512 pages starts on a
 //           page block and takes wholly free ones; what its last block has left over stays free.
-// Choice.   The lowest blocks that are wholly free side by side, never-opened ones behind the opened part included: address space instead of
-//           compaction.
+// Choice.   The lowest blocks that are wholly free side by side, never-opened ones behind the opened part included: address space instead
+//           of compaction.
 // Locks.    The zone's. Context: any for taking and freeing; growing tries once and never waits.
 // Ordering. None of its own.
 // Kernel.   alloc_contig_pages and alloc_pages_exact in one; a run needs no power of two and keeps no tail.
@@ -57,8 +57,8 @@ take_result take_blocks_locked(page_allocator& pa, zone& z, take_request& reques
   candidate c;
   for (uint32_t i = z.first_block; i < end; ++i) {
     const page_block& b = pa.blocks[i];
-    const bool usable = b.nr_free + unsigned{b.nr_absent} == pages_per_block &&
-                        (!request.no_fresh || b.charged_metadata == metadata_pages_per_block);
+    const bool usable =
+        b.nr_free + unsigned{b.nr_absent} == pages_per_block && (!request.no_fresh || b.charged_metadata == metadata_pages_per_block);
     if (!usable || (c.free_blocks == 0 && i % align != 0)) {
       c = {};
       continue;

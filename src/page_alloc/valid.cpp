@@ -1,9 +1,10 @@
 // Looking at a zone as a whole: the snapshot for texts, and the walk that proves the structures consistent.
 //
-// What for. page_alloc_is_valid() compares four descriptions of the same pages: the bitmaps, the heads in the descriptors, the lists, and the
-//           counters. Every page of an open block must be exactly one of: free, absent, part of what exactly one head covers, in transit, unusable.
-// Locks.    All CPU lists of a zone, then the zone. Pages that are handed out must not change meanwhile (their owners write their kinds), so
-//           the walk is for moments when nobody allocates or frees. The snapshot may be taken at any time. Context: may sleep.
+// What for. page_alloc_is_valid() compares four descriptions of the same pages: the bitmaps, the heads in the descriptors, the
+//           lists, and the counters. Every page of an open block must be exactly one of: free, absent, part of what exactly one head
+//           covers, in transit, unusable.
+// Locks.    All CPU lists of a zone, then the zone. Pages that are handed out must not change meanwhile (their owners write their kinds),
+//           so the walk is for moments when nobody allocates or frees. The snapshot may be taken at any time. Context: may sleep.
 // Ordering. None of its own.
 // Kernel.   The kernel has no such walk (only checks of single pages).
 // Tests.    tests/unit/page_alloc/valid_test.cpp plants one mistake of each kind.
@@ -102,9 +103,15 @@ const char* check_head(const zone& z, const page& p, totals& sum) noexcept {
   const uint64_t n = pages_covered(p);
   if (n == 0) return "a head that covers no page";
   switch (p.kind) {
-    case page_kind::cpu_list: sum.in_cpu_lists += n; break;
-    case page_kind::reserve: sum.in_stacks += n; break;
-    case page_kind::unusable: sum.unusable += n; return nullptr;
+    case page_kind::cpu_list:
+      sum.in_cpu_lists += n;
+      break;
+    case page_kind::reserve:
+      sum.in_stacks += n;
+      break;
+    case page_kind::unusable:
+      sum.unusable += n;
+      return nullptr;
     default:
       if (p.refcount.load_relaxed() == 0) return "an allocated block without references";
       sum.covered += n;
@@ -170,7 +177,8 @@ const char* check_lists(page_allocator& pa, const zone& z, totals& sum) noexcept
       const page_block& b = pa.blocks[next - 1];
       if (b.list != list + 1) return "a list with a block of another list";
       if (b.prev != previous) return "a block list whose links disagree";
-      if (b.longest_order > z.list_usable_order[list] || b.longest_present_order > z.list_present_order[list]) return "a list's longest order is too small";
+      if (b.longest_order > z.list_usable_order[list] || b.longest_present_order > z.list_present_order[list])
+        return "a list's longest order is too small";
       if (next - 1 - z.first_block >= z.nr_blocks) return "a block of another zone";
       if (++sum.listed > z.nr_blocks) return "a block list that has no end";
       previous = next;
@@ -188,7 +196,8 @@ const char* check_cpu_list(page_allocator& pa, const zone& z, const cpu_pages& c
       pfn_t previous;
       for (pfn_t pfn = list.warm; !pfn.is_none(); pfn = pa.page_of(pfn).next) {
         const page& p = pa.page_of(pfn);
-        if (p.kind != page_kind::cpu_list || p.order != order || p.zone != static_cast<uint8_t>(z.idx)) return "a CPU list with a page that is not its";
+        if (p.kind != page_kind::cpu_list || p.order != order || p.zone != static_cast<uint8_t>(z.idx))
+          return "a CPU list with a page that is not its";
         if (p.prev != previous) return "a CPU list whose links disagree";
         if (++blocks > list.nr_blocks) return "a CPU list with more blocks than it counts";
         previous = pfn;
@@ -281,9 +290,12 @@ uint64_t free_pages_total(const page_allocator& pa) noexcept {
 
 void page_alloc_read_totals(const page_allocator& pa, page_alloc_totals& totals) noexcept {
   const page_alloc_stats& s = pa.stats;
-  totals = {s.pgalloc.load_relaxed(),        s.pgfree.load_relaxed(),         s.pgalloc_fail.load_relaxed(), s.allocstall.load_relaxed(),
-            s.pages_given_back.load_relaxed(), s.blocks_given_back.load_relaxed(), s.blocks_opened.load_relaxed(), 0,
-            s.cpu_list_drains.load_relaxed(),  s.reserve_used.load_relaxed(),      s.pgreclaimed.load_relaxed(),   s.waits.load_relaxed(),
+  totals = {s.pgalloc.load_relaxed(),          s.pgfree.load_relaxed(),
+            s.pgalloc_fail.load_relaxed(),     s.allocstall.load_relaxed(),
+            s.pages_given_back.load_relaxed(), s.blocks_given_back.load_relaxed(),
+            s.blocks_opened.load_relaxed(),    0,
+            s.cpu_list_drains.load_relaxed(),  s.reserve_used.load_relaxed(),
+            s.pgreclaimed.load_relaxed(),      s.waits.load_relaxed(),
             s.deferred_frees.load_relaxed(),   s.bad_pages.load_relaxed()};
   for (const zone& z : pa.zones)
     for (unsigned cpu = 0; z.nr_blocks != 0 && cpu < pa.nr_cpus; ++cpu) {

@@ -6,17 +6,18 @@ namespace kmem::testing {
 
 /// What the documentation distinguishes about a request.
 struct dig {
-  bool high = false;          // __GFP_HIGH: may use the emergency reserve
-  bool memalloc = false;      // __GFP_MEMALLOC: all reserves
-  bool nomemalloc = false;    // __GFP_NOMEMALLOC: no reserves, whatever else says so
-  bool nofail = false;        // __GFP_NOFAIL: never fail
-  bool may_reclaim = false;   // __GFP_DIRECT_RECLAIM: the caller can sleep and reclaim instead
-  bool realtime = false;      // SCHED_FIFO or SCHED_RR
-  bool last_resort = false;   // everything before the reserve has been tried
+  bool high = false;         // __GFP_HIGH: may use the emergency reserve
+  bool memalloc = false;     // __GFP_MEMALLOC: all reserves
+  bool nomemalloc = false;   // __GFP_NOMEMALLOC: no reserves, whatever else says so
+  bool nofail = false;       // __GFP_NOFAIL: never fail
+  bool may_reclaim = false;  // __GFP_DIRECT_RECLAIM: the caller can sleep and reclaim instead
+  bool realtime = false;     // SCHED_FIFO or SCHED_RR
+  bool last_resort = false;  // everything before the reserve has been tried
 };
 
 constexpr dig dig_of(uint32_t mask, bool realtime, bool last_resort) {
-  return {(mask & 0x20) != 0, (mask & 0x20000) != 0, (mask & 0x80000) != 0, (mask & 0x8000) != 0, (mask & 0x400) != 0, realtime, last_resort};
+  return {(mask & 0x20) != 0, (mask & 0x20000) != 0, (mask & 0x80000) != 0, (mask & 0x8000) != 0, (mask & 0x400) != 0, realtime,
+          last_resort};
 }
 
 /// "GFP_ATOMIC can use even the last free page"; everybody else stops at min, unless he has nothing else left and a right to more.

@@ -196,13 +196,12 @@ TEST(oracle, linux_6_1_stops_where_the_kernel_stopped) {
       if (dma_only != dma) continue;
       zone& ours = m.at(dma ? zone_idx::dma : zone_idx::normal);
       // A thread cannot be made real-time without privileges: the rule itself is asked.
-      const uint64_t free =
-          realtime ? watermark_floor(*m, ours, {mask, order_t(0), true, false}) : [&] {
-            const uint32_t saved = noreclaim ? memalloc_save(scope_noreclaim) : 0;
-            const uint64_t result = free_at_first_failure(m, mask, ours.idx);
-            if (noreclaim) memalloc_restore(scope_noreclaim, saved);
-            return result;
-          }();
+      const uint64_t free = realtime ? watermark_floor(*m, ours, {mask, order_t(0), true, false}) : [&] {
+        const uint32_t saved = noreclaim ? memalloc_save(scope_noreclaim) : 0;
+        const uint64_t result = free_at_first_failure(m, mask, ours.idx);
+        if (noreclaim) memalloc_restore(scope_noreclaim, saved);
+        return result;
+      }();
       const double kernels = z.at("free").get<double>() / z.at("min").get<double>();
       const double mine = static_cast<double>(free) / static_cast<double>(ours.watermarks[0]);
       // The kernel takes batches of 3, and both round.

@@ -150,8 +150,15 @@ class pair_of_both {
 };
 
 gfp_t random_gfp(std::mt19937_64& random) {
-  static const gfp_t masks[] = {gfp::kernel, gfp::kernel,        gfp::kernel,           gfp::nowait, gfp::atomic,
-                                gfp::user,   gfp::highuser_movable, gfp::nofs | gfp::noretry, gfp::kernel | gfp::reclaimable};
+  static const gfp_t masks[] = {gfp::kernel,
+                                gfp::kernel,
+                                gfp::kernel,
+                                gfp::nowait,
+                                gfp::atomic,
+                                gfp::user,
+                                gfp::highuser_movable,
+                                gfp::nofs | gfp::noretry,
+                                gfp::kernel | gfp::reclaimable};
   static const gfp_t extras[] = {gfp::none, gfp::none, gfp::none, gfp::zero, gfp::cold, gfp::comp, gfp::dma, gfp::high};
   gfp_t mask = masks[random() % std::size(masks)];
   gfp_t extra = extras[random() % std::size(extras)];
@@ -254,18 +261,30 @@ INSTANTIATE_TEST_SUITE_P(shapes, random_sequences,
 /// The operations of the exhaustive test, each as small as it can be.
 void exhaustive_step(pair_of_both& both, unsigned operation) {
   switch (operation) {
-    case 0: both.alloc(gfp::nowait, 0); break;
-    case 1: both.alloc(gfp::kernel, 1); break;
-    case 2: both.alloc(gfp::kernel | gfp::movable, 9); break;
-    case 3: both.alloc_n(gfp::kernel, 700); break;
+    case 0:
+      both.alloc(gfp::nowait, 0);
+      break;
+    case 1:
+      both.alloc(gfp::kernel, 1);
+      break;
+    case 2:
+      both.alloc(gfp::kernel | gfp::movable, 9);
+      break;
+    case 3:
+      both.alloc_n(gfp::kernel, 700);
+      break;
     case 4:
       if (both.held() != 0) both.free(0);
       break;
     case 5:
       if (both.held() != 0) both.free(both.held() - 1);
       break;
-    case 6: give_back(both.pa(), 1, true); break;
-    default: drain_cpu_pages(both.pa(), true); break;
+    case 6:
+      give_back(both.pa(), 1, true);
+      break;
+    default:
+      drain_cpu_pages(both.pa(), true);
+      break;
   }
 }
 
