@@ -341,6 +341,43 @@ TEST(SimScheduler, ARealtimeTaskKeepsOthersOffItsCpu) {
   EXPECT_THAT(run_seed(spins, 1, knobs).why, HasSubstr("livelock"));
 }
 
+TEST(SimScheduler, ATaskThatRunsAloneSeesNothingChangeUntilItSleeps) {
+  simulation::config knobs;
+  knobs.switch_chance = 900;
+  knobs.signal_chance = 300;
+  expect_seeds_pass(
+      [](world& w) {
+        auto& steps = w.make<atomic<uint32_t>>(0u);
+        w.spawn("other", [&steps] { for (int i = 0; i < 200; ++i) steps.fetch_add_relaxed(1); });
+        const int lone = w.spawn("lone", [&steps] {
+          simulation::run_alone(true);
+          const uint32_t before = steps.load_relaxed();
+          for (unsigned i = 0; i < 100; ++i) plat::relax(i);
+          KMEM_SIM_CHECK(simulation::runs_alone() && steps.load_relaxed() == before);
+          atomic<uint32_t> word{0};
+          plat::futex_wait(word.word(), 1, 1'000);  // the word differs: no sleep
+          KMEM_SIM_CHECK(simulation::runs_alone());
+          plat::futex_wait(word.word(), 0, 1'000'000);
+          KMEM_SIM_CHECK(!simulation::runs_alone() && steps.load_relaxed() == 200);
+        });
+        w.set_handler(lone, [&steps] { if (simulation::runs_alone()) steps.fetch_add_relaxed(1); });
+      },
+      knobs, 50);
+}
+
+TEST(SimScheduler, AFailureIsAnnouncedBeforeAnythingElse) {
+  static std::string told;
+  told.clear();
+  const result r = run_seed(
+      [](world&) {
+        simulation::set_fail_notice([](const char* why) noexcept { told = why; });
+        simulation::fail("on purpose");
+      },
+      1);
+  EXPECT_TRUE(r.failed);
+  EXPECT_EQ(told, "on purpose");
+}
+
 TEST(SimScheduler, FilesAndNamesAreTheWorldsOwn) {
   const result r = run_seed(
       [](world& w) {

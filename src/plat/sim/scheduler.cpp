@@ -5,6 +5,7 @@
 // Steps.    yield_point: clock forward, expired deadlines wake, then by chance a spurious or signal wake-up of a sleeper, the own
 //           handler, a move to another CPU, a switch. When nobody can run, the clock jumps to the next deadline; if there is
 //           none, that is a deadlock.
+// Alone.    run_alone: no step does anything but count, until the running task sleeps or ends.
 // Failing.  fail() writes down why and what every task was doing, and leaves for the driver's context: tasks are never resumed
 //           afterwards, so their destructors do not run.
 // Differs.  A real machine also reorders memory accesses; here interleavings are sequentially consistent.
@@ -192,6 +193,7 @@ void disturb_sleepers() noexcept {
 void step() noexcept {
   w.now_ns += w.knobs.step_ns;
   if (++w.steps > w.knobs.max_steps) fail("more scheduling points than max_steps: a livelock, or too small a limit");
+  if (w.alone) return;
   if (w.now_ns >= w.next_deadline_ns) expire_deadlines();
   disturb_sleepers();
   task& me = *w.running;
@@ -214,6 +216,7 @@ void task_main() noexcept {
 #endif
   task& me = *w.running;
   me.body(me.argument);
+  w.alone = false;
   make_not_runnable(me, task_state::done);
   --w.nr_live;
   if (me.realtime) --w.nr_realtime;
@@ -380,6 +383,7 @@ void end() noexcept {
   w.nr_tasks = w.nr_live = w.nr_runnable = w.nr_realtime = 0;
   w.nr_files = 0;
   w.fail_hook = nullptr;
+  w.fail_notice = nullptr;
 }
 
 void begin(const config& wanted) noexcept {
@@ -392,7 +396,7 @@ void begin(const config& wanted) noexcept {
   w.next_deadline_ns = no_deadline;
   constexpr uint32_t choices[] = {10, 50, 150, 400, 900};  // arbitrary: from long runs of one task to hardly two steps in a row
   w.switch_chance = wanted.switch_chance != by_seed ? wanted.switch_chance : choices[next_random() % (sizeof choices / sizeof choices[0])];
-  w.has_failed = w.hold = false;
+  w.has_failed = w.hold = w.alone = false;
   w.failure_length = w.output_length = 0;
   w.failure[0] = w.output[0] = '\0';
   for (unsigned char& byte : w.main_task.storage) byte = 0;
@@ -446,6 +450,10 @@ void set_file(const char* path, const char* text) noexcept {
 }
 
 void set_fail_hook(bool (*hook)(platform_call, size_t) noexcept) noexcept { w.fail_hook = hook; }
+void set_fail_notice(void (*notice)(const char*) noexcept) noexcept { w.fail_notice = notice; }
+
+void run_alone(bool alone) noexcept { w.alone = alone; }
+bool runs_alone() noexcept { return w.alone; }
 
 void run() noexcept {
   if (w.has_failed || w.nr_live == 0) return;
@@ -457,6 +465,7 @@ void run() noexcept {
 }
 
 void fail(const char* why) noexcept {
+  if (w.fail_notice != nullptr) w.fail_notice(why);
   if (w.running == nullptr) end_process(why);
   if (!w.has_failed) describe_failure(why);
   w.has_failed = true;
@@ -484,13 +493,14 @@ using namespace simulation;
 void plat_sim::yield_point() noexcept {
   if (w.running == nullptr) return;
   step();
-  if (w.nr_runnable > 1 && chance(w.switch_chance))
+  if (!w.alone && w.nr_runnable > 1 && chance(w.switch_chance))
     if (task* next = pick(w.running); next != nullptr) switch_to(*next);
 }
 
 void plat_sim::relax(unsigned) noexcept {
   if (w.running == nullptr) return;
   step();
+  if (w.alone) return;
   if (task* next = pick(w.running); next != nullptr) switch_to(*next);
 }
 
@@ -498,6 +508,7 @@ bool plat_sim::futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns
   yield_point();
   if (__atomic_load_n(word, __ATOMIC_RELAXED) != expected) return true;
   if (w.running == nullptr) fail("a wait outside of a task: nobody could wake it");
+  w.alone = false;
   task& me = *w.running;
   me.word = word;
   me.deadline_ns = timeout_ns < no_deadline - w.now_ns ? w.now_ns + timeout_ns : no_deadline;

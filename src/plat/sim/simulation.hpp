@@ -53,6 +53,14 @@ void run() noexcept;
 /// Ends the run as failed. From a task: does not return to it. From outside: ends the process.
 [[noreturn]] void fail(const char* why) noexcept;
 
+/// Holds all other tasks still, where they are: scheduling points of the running task neither switch nor move it nor deliver signals. Ends by
+/// itself when the task has to sleep, since only others could wake it; spinning is no sleep. For checks of an exact state.
+void run_alone(bool alone) noexcept;
+/// Has nobody else run since run_alone(true)?
+bool runs_alone() noexcept;
+/// Called first by fail(), with its text; may end the process. For the child of a real fork. nullptr: nobody.
+void set_fail_notice(void (*notice)(const char* why) noexcept) noexcept;
+
 bool failed() noexcept;
 /// Why, with the tasks' states and stacks; empty if it has not failed.
 const char* failure() noexcept;

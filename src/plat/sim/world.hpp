@@ -55,7 +55,9 @@ struct world {
   int nr_realtime;
   bool has_failed;
   bool hold;
+  bool alone;
   bool (*fail_hook)(platform_call, size_t) noexcept;
+  void (*fail_notice)(const char*) noexcept;
   unsigned nr_files;
   file files[max_files];
   task main_task;  // the thread that drives the world: its context, and task storage outside of run()
