@@ -19,7 +19,7 @@ struct task_context {
   uint32_t fail_nth_hits = 0;        // fail points passed while fail_nth was armed
   bool fail_nth_persistent = false;  // fail every one from the nth on
   bool in_report = false;            // writing a report: no report inside a report
-  uint8_t deepest_path = 0;          // how far the last allocations went: alloc_path of kmem/info.hpp; slow paths raise it, its reader resets it
+  uint8_t deepest_path = 0;          // how far the last allocations went (alloc_path): slow paths raise it, its reader resets it
 };
 
 #if defined(KMEM_SIM)

@@ -53,8 +53,8 @@ void run() noexcept;
 /// Ends the run as failed. From a task: does not return to it. From outside: ends the process.
 [[noreturn]] void fail(const char* why) noexcept;
 
-/// Holds all other tasks still, where they are: scheduling points of the running task neither switch nor move it nor deliver signals. Ends by
-/// itself when the task has to sleep, since only others could wake it; spinning is no sleep. For checks of an exact state.
+/// Holds all other tasks still, where they are: scheduling points of the running task neither switch nor move it nor deliver signals.
+/// Ends by itself when the task has to sleep, since only others could wake it; spinning is no sleep. For checks of an exact state.
 void run_alone(bool alone) noexcept;
 /// Has nobody else run since run_alone(true)?
 bool runs_alone() noexcept;

@@ -117,8 +117,8 @@ TEST_F(Context, SchedulingWhileAtomicCountsTheSchedulersOwnLevel) {
     EXPECT_FALSE(check_schedule());
   }
   ASSERT_EQ(messages.size(), 1u);
-  EXPECT_THAT(messages[0].text, MatchesRegex("BUG: scheduling while atomic: " + id + "/0x00000002\nCPU: [0-9]+ PID: [0-9]+ Comm: unit_base\n"
-                                             "Call Trace:\n"));
+  EXPECT_THAT(messages[0].text, MatchesRegex("BUG: scheduling while atomic: " + id + "/0x00000002\n"
+                                             "CPU: [0-9]+ PID: [0-9]+ Comm: unit_base\nCall Trace:\n"));
   EXPECT_GT(messages[0].nr_pcs, 0u);
 }
 

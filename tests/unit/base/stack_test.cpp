@@ -111,8 +111,9 @@ __attribute__((noinline)) unsigned capture_with_frame_pointer(uintptr_t frame_po
 TEST(Stack, StrayFramePointersEndTheWalk) {
   const void* pcs[printk_max_pcs];
   const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
-  const uintptr_t strays[] = {0, 1, 8, page_size, here - 65536, here + 1, here + 4, here + (uintptr_t{1} << 21), ~uintptr_t{0}, ~uintptr_t{7},
-                              uintptr_t{0xdeadbeefdeadbeef}, uintptr_t{1} << 47, reinterpret_cast<uintptr_t>(&pcs)};
+  const uintptr_t strays[] = {0, 1, 8, page_size, here - 65536, here + 1, here + 4, here + (uintptr_t{1} << 21),
+                              ~uintptr_t{0}, ~uintptr_t{7}, uintptr_t{0xdeadbeefdeadbeef}, uintptr_t{1} << 47,
+                              reinterpret_cast<uintptr_t>(&pcs)};
   for (const uintptr_t stray : strays) {
     const unsigned count = capture_with_frame_pointer(stray, pcs, printk_max_pcs);
     EXPECT_GE(count, 1u) << std::hex << stray;
