@@ -221,6 +221,7 @@ void forget(page_allocator& pa) noexcept {
   for (failure_slot& slot : pa.failures) slot.sequence.store_relaxed(0);
   pa.failure_sequence.store_relaxed(0);
   new (&pa.stats) page_alloc_stats;
+  for (rate_limit* limit : {&pa.page_failure_reports, &pa.page_order_reports, &pa.bad_page_reports}) limit->reset();
   pa.metadata_allowance = pa.memalloc_pool_target = 0;
 }
 

@@ -137,6 +137,9 @@ struct page_allocator : memory_map {
   atomic<uint64_t> failure_sequence{0};
   ranked_lock machine_lock{lock_rank::machine};
   page_alloc_stats stats;
+  rate_limit page_failure_reports{5'000'000'000, 10};  // the kernel's: 10 in 5 s
+  rate_limit page_order_reports{5'000'000'000, 1};     // the kernel's is one for good
+  rate_limit bad_page_reports{60'000'000'000, 60};     // the kernel's: 60 a minute
   uint64_t fork_locks[(size_t{max_cpus} * nr_zones + nr_zones + 2 + 63) / 64] = {};  // which locks fork's prepare handler has taken
 };
 

@@ -13,10 +13,6 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 namespace {
 
-constinit rate_limit failure_limit{5'000'000'000, 10};  // the kernel's: 10 in 5 seconds
-constinit rate_limit order_limit{5'000'000'000, 1};
-constinit rate_limit bad_page_limit{60'000'000'000, 60};  // the kernel's: 60 a minute
-
 const char* const zone_names[nr_zones] = {"DMA", "DMA32", "Normal", "HighMem", "Movable"};
 
 /// One message; text beyond its end is cut off.
@@ -133,9 +129,9 @@ void report_zone(page_allocator& pa, zone& z) noexcept {
   m.send(log_level::warning);
 }
 
-void report_order(const request& r) noexcept {
+void report_order(page_allocator& pa, const request& r) noexcept {
   uint32_t missed = 0;
-  if (!order_limit.allow(plat::now_ns(), missed)) return;
+  if (!pa.page_order_reports.allow(plat::now_ns(), missed)) return;
   const report_guard guard;
   if (guard.nested()) return;
   message m;
@@ -149,7 +145,7 @@ void report_order(const request& r) noexcept {
 
 void warn(page_allocator& pa, const request& r) noexcept {
   uint32_t missed = 0;
-  if (!failure_limit.allow(plat::now_ns(), missed)) return;
+  if (!pa.page_failure_reports.allow(plat::now_ns(), missed)) return;
   const report_guard guard;
   if (guard.nested()) return;
   if (missed != 0) {
@@ -209,7 +205,7 @@ void fail_request(page_allocator& pa, const request& r, chain_step reached, bool
   keep_record(pa, r, reached);
   if (has(r.gfp, gfp::nowarn) || r.quiet || injected) return;
   if (r.kind == request_kind::block && r.order >= pa.max_order)
-    report_order(r);
+    report_order(pa, r);
   else
     warn(pa, r);
 }
@@ -231,7 +227,7 @@ void report_stall(page_allocator& pa, const request& r, uint64_t waited_ns) noex
 void report_bad_page(page_allocator& pa, const page* p, const char* what) noexcept {
   pa.stats.bad_pages.fetch_add_relaxed(1);
   uint32_t missed = 0;
-  if (!bad_page_limit.allow(plat::now_ns(), missed)) return;
+  if (!pa.bad_page_reports.allow(plat::now_ns(), missed)) return;
   const report_guard guard;
   if (guard.nested()) return;
   message m;

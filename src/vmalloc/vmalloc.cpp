@@ -20,8 +20,6 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
   namespace {
 
-  constinit rate_limit failure_limit{5'000'000'000u, 10};  // the kernel's default rate: ten messages in five seconds
-
   constexpr size_t table_shift = 21;         // one page table maps 2 MiB
   constexpr unsigned metadata_attempts = 4;  // arbitrary: each makes room by the chain, and somebody else may take it
 
@@ -42,9 +40,9 @@ KMEM_BUILD_NAMESPACE {
   }
 
   /// "NAME: vmalloc error: size N, WHY, mode:0x...(GFP_...)"
-  void report_failure(size_t size, gfp_t gfp, const char* why) noexcept {
+  void report_failure(vmalloc_allocator& va, size_t size, gfp_t gfp, const char* why) noexcept {
     uint32_t missed = 0;
-    if (has(gfp, gfp::nowarn) || !failure_limit.allow(plat::now_ns(), missed)) return;
+    if (has(gfp, gfp::nowarn) || !va.vmalloc_reports.allow(plat::now_ns(), missed)) return;
     char name[16], mask[200], text[400];
     plat::thread_name(name, sizeof name);
     format_gfp(gfp, mask, sizeof mask);
@@ -238,6 +236,7 @@ KMEM_BUILD_NAMESPACE {
     }
     va.vmalloc_pages.store_relaxed(0);
     va.vfree_deferred.store_relaxed(nullptr);
+    va.vmalloc_reports.reset();
     cache_args args;
     args.name = "vmap_area";
     args.object_size = sizeof(vmap_area);
@@ -269,7 +268,7 @@ KMEM_BUILD_NAMESPACE {
     }
     const nr_pages_t n = pages_for(size);
     if (n > va.limit) {
-      report_failure(size, gfp, "exceeds total pages");
+      report_failure(va, size, gfp, "exceeds total pages");
       return nullptr;
     }
     for (;;) {
@@ -288,7 +287,7 @@ KMEM_BUILD_NAMESPACE {
         }
         cache_free(va, va.vmap_cache, area);
       }
-      report_failure(size, gfp, failed);
+      report_failure(va, size, gfp, failed);
       if (may_fail(gfp)) return nullptr;
       uint32_t nobody = 0;
       plat::futex_wait(&nobody, 0, 10'000'000);  // arbitrary: NOFAIL tries a hundred times a second

@@ -37,6 +37,7 @@ KMEM_BUILD_NAMESPACE {
     kmem_cache vmap_cache;
     atomic<uint64_t> vmalloc_pages{0};
     atomic<char*> vfree_deferred{nullptr};  // areas freed where nobody may sleep; linked through their first bytes
+    rate_limit vmalloc_reports{5'000'000'000, 10};  // the kernel's default: 10 in 5 s
   };
 
   err vmalloc_init(vmalloc_allocator & va) noexcept;
