@@ -1,15 +1,15 @@
 // kmalloc, kfree and their relatives: size classes over slabs, runs of whole pages above them.
 //
-// What for. A size picks a class (a slab cache); what is larger than any class gets exactly the pages that it needs. What kmalloc handed out is known by
-//          the class map: the class's number, or 255 for the first page of a run, whose descriptor carries the owner's flag. So kfree reads one
-//          byte and refuses everything else.
-// Chain.   A request that its class cannot serve: the class with all steps of the page allocator that the flags permit - a free object of a
-//          larger class - pages of its own, where that takes a smaller block than the class's slabs do - once more its class, with a report -
-//          a larger object again. NULL only after all of this.
+// What for. A size picks a class (a slab cache); what is larger than any class gets exactly the pages that it needs. What kmalloc handed
+//          out is known by the class map: the class's number, or 255 for the first page of a run, whose descriptor carries the owner's
+//          flag. So kfree reads one byte and refuses everything else.
+// Chain.   A request that its class cannot serve: the class with all steps of the page allocator that the flags permit - a free object of
+//          a larger class - pages of its own, where that takes a smaller block than the class's slabs do - once more its class, with a
+//          report - a larger object again. NULL only after all of this.
 // Locks.   None of its own; other_caches is filled by one compare-and-swap.
 // Ordering. pairs: kmalloc_other_cache - the cache is made before its pointer is published.
-// Kernel.  83 classes instead of 14; large requests take whole pages, not powers of two of them; krealloc gives memory back when more than half
-//          would be wasted; kfree of a page that kmalloc did not hand out is refused (there: a warning, and the page is freed).
+// Kernel.  83 classes instead of 14; large requests take whole pages, not powers of two of them; krealloc gives memory back when more
+//          than half would be wasted; kfree of a page that kmalloc did not hand out is refused (there: a warning, and the page is freed).
 // Tests.   tests/unit/kmalloc/kmalloc_test.cpp, krealloc_test.cpp, large_test.cpp, oracle_test.cpp, tests/model/slab_promise_test.cpp
 #include "kmalloc/kmalloc.hpp"
 
@@ -152,13 +152,17 @@ void* take_larger(kmalloc_allocator& ka, unsigned number, size_t align, gfp_t gf
 void* take_pages(kmalloc_allocator& ka, unsigned number, size_t size, size_t align, gfp_t gfp) noexcept {
   const order_t order = order_for(size > align ? size : align);
   if (order.raw() >= size_classes[number - 1].slab_order) return nullptr;
-  page* const p = alloc_pages_for(ka, {.gfp = gfp & ~(gfp::nofail | gfp::movable | bad_slab_gfp), .order = order, .bytes = size, .quiet = true});
+  const gfp_t pages_gfp = gfp & ~(gfp::nofail | gfp::movable | bad_slab_gfp);
+  page* const p = alloc_pages_for(ka, {.gfp = pages_gfp, .order = order, .bytes = size, .quiet = true});
   if (p == nullptr) return nullptr;
   resize_run(ka, p, pages_for(size), gfp);
   return adopt_run(ka, p);
 }
 
 KMEM_COLD void* kmalloc_slow(kmalloc_allocator& ka, unsigned number, size_t size, size_t align, gfp_t gfp) noexcept {
+  // Objects of the class itself have their natural alignment anyway; what stands in for them must be looked for.
+  const size_t natural = is_power_of_two(size) ? size : size_t{16};
+  if (align < natural) align = natural;
   void* result = take_larger(ka, number, align, gfp);
   if (result == nullptr) result = take_pages(ka, number, size, align, gfp);
   if (result != nullptr) return result;
@@ -315,8 +319,12 @@ void* kmalloc_huge(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) 
   return alloc_any(ka, size, align, gfp, false);
 }
 
-void* krealloc(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept { return realloc_any(ka, old, size, gfp, true); }
-void* krealloc_huge(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept { return realloc_any(ka, old, size, gfp, false); }
+void* krealloc(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept {
+  return realloc_any(ka, old, size, gfp, true);
+}
+void* krealloc_huge(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept {
+  return realloc_any(ka, old, size, gfp, false);
+}
 
 void kfree(kmalloc_allocator& ka, const void* p) noexcept {
   if (KMEM_UNLIKELY(is_zero_or_null(p))) return;

@@ -1,8 +1,9 @@
 // The proofs of the size-class tables, at compile time: every size, every class.
 //
-// What for. A wrong entry would hand out objects that are too small. What is proven: the lookup finds the smallest class for each of 32768 sizes;
-//          waste above 112 bytes is at most 12.5 %; each power of two is a class and naturally aligned; each slab's order is the one the rule
-//          gives; the index of each object comes out of the multiplication.
+// What for. A wrong entry would hand out objects that are too small. What is proven: the lookup finds the smallest class for each of
+// 32768
+//          sizes; waste above 112 bytes is at most 12.5 %; each power of two is a class and naturally aligned; each slab's order is the
+//          one the rule gives; the index of each object comes out of the multiplication.
 // Kernel.  kmalloc there has powers of two, 96 and 192: up to half of an object is lost.
 // Tests.   tests/unit/kmalloc/size_class_test.cpp
 #include "kmalloc/size_class.hpp"
@@ -56,8 +57,10 @@ consteval bool steps_are_as_promised() {
 }
 
 consteval bool orders_follow_the_rule() {
-  for (const size_class& c : size_classes)
-    if (choose_slab_order(c.size) != c.slab_order || (page_size << c.slab_order) / c.size < 4 || (page_size << c.slab_order) / c.size > slab_objects_max) return false;
+  for (const size_class& c : size_classes) {
+    const size_t nr_objects = (page_size << c.slab_order) / c.size;
+    if (choose_slab_order(c.size) != c.slab_order || nr_objects < 4 || nr_objects > slab_objects_max) return false;
+  }
   return true;
 }
 

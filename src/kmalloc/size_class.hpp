@@ -1,8 +1,9 @@
 // The size classes of kmalloc, and the lookup from a size: tables computed from the list and proven for every size.
 //
-// 83 classes: 8, then 16-byte steps to 512, 32-byte steps to 1024, then sizes fitted to slabs; waste at most 12.5 % above 112 bytes; every power of
-// two is present and naturally aligned; the smallest slab with at least 4 objects and a tail of at most 3.2 %. Measured against 62 and 73 classes: docs/decisions.
-// A class's number is its index in the list plus one; it is the id of its cache and its byte in the class map.
+// 83 classes: 8, then 16-byte steps to 512, 32-byte steps to 1024, then sizes fitted to slabs; waste at most 12.5 % above 112 bytes;
+// every power of two is present and naturally aligned; the smallest slab with at least 4 objects and a tail of at most 3.2 %. Measured
+// against 62 and 73 classes: docs/decisions. A class's number is its index in the list plus one; it is the id of its cache and its byte
+// in the class map.
 #pragma once
 #include <array>
 
@@ -22,7 +23,8 @@ inline constexpr std::array<size_class, nr_size_classes> size_classes{{
 #include "kmalloc/size_class_table.inc"
 }};
 
-// Two tables: sizes up to 1024 by (n + 15) / 16, larger ones, all multiples of 64, by (n - 1) / 64. 8 shares its entry with 16, so it is asked first.
+// Two tables: sizes up to 1024 by (n + 15) / 16, larger ones, all multiples of 64, by (n - 1) / 64. 8 shares its entry with 16, so it is
+// asked first.
 inline constexpr size_t small_class_max = 1024;
 
 namespace detail {

@@ -2,13 +2,13 @@
 //
 // What for. The order in which an object is looked for, and in which a free one is put away:
 //              array of this CPU - barn - slabs of the cache - a new slab - whatever is at hand anywhere (before any NULL)
-// Locks.   Any context. Each step takes one lock at a time and only tries it in a nested call (a signal handler above a slow path); a step that
-//          finds its lock busy leaves the object to the next one. A nested allocation that finds nothing makes a slab from the page
-//          allocator's reserve; a nested free that finds nothing goes on the deferred list.
+// Locks.   Any context. Each step takes one lock at a time and only tries it in a nested call (a signal handler above a slow path); a
+//          step that finds its lock busy leaves the object to the next one. A nested allocation that finds nothing makes a slab from the
+//          page allocator's reserve; a nested free that finds nothing goes on the deferred list.
 // Ordering. Objects change hands under locks only.
-// Kernel.  The might_sleep check and the fail point come first, on every call, as there. __GFP_ZERO with a constructor is refused here; the
-//          kernel warns. A free is checked for its cache at once, and for being an object's start and not free already when it leaves the array
-//          (in debug builds at once).
+// Kernel.  The might_sleep check and the fail point come first, on every call, as there. __GFP_ZERO with a constructor is refused here;
+//          the kernel warns. A free is checked for its cache at once, and for being an object's start and not free already when it leaves
+//          the array (in debug builds at once).
 // Tests.   tests/unit/slab/alloc_test.cpp, tests/unit/slab/bulk_test.cpp, tests/unit/slab/nested_test.cpp, tests/model/slab_*_test.cpp
 #include "slab/internal.hpp"
 
@@ -231,7 +231,8 @@ bool object_is_valid(slab_allocator& sa, const kmem_cache& cache, const void* ob
   kmem_cache& owner = *sa.caches[cache.id].load_relaxed();
   nest_guard guard;
   if (!owner.lock.lock_unless_nested()) return true;  // cannot tell; the check at flush will
-  const bool is_out = head.kind == page_kind::slab && index < head.slab.capacity && (bitmap_word(head, index / 64) >> (index & 63) & 1) == 0;
+  const bool is_there = head.kind == page_kind::slab && index < head.slab.capacity;
+  const bool is_out = is_there && (bitmap_word(head, index / 64) >> (index & 63) & 1) == 0;
   owner.lock.unlock();
   return is_out;
 }

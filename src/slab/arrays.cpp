@@ -1,15 +1,16 @@
 // The per-CPU arrays of object pointers: setting them up, growing them, moving batches in and out.
 //
-// What for. A hit is one pop or push of this CPU's array; a miss comes here. Each miss moves half an array, so that neither an allocation nor
-//          a free right after it misses again.
-// States.  Of an array: closed (hot word 0: every call misses), open small, grown. Bounds stay when a cache dies, so that creating and destroying
-//          caches does not use a region up. Of a page of a region: untouched, or counted as metadata (populated) and usable.
-// Equations. cur - begin + room == cap; slot[begin - 1] == null; begin + cap <= next_free_slot <= 8191; next_free_slot * 8 <= populated * 4096.
-// Locks.   cpu_slot::lock. Fast paths and batches only try it; drains wait for it. No other lock is taken under it, and no page is asked for:
-//          a page of a region is charged before the lock is taken (`wanted` tells the next miss to do so).
+// What for. A hit is one pop or push of this CPU's array; a miss comes here. Each miss moves half an array, so that neither an allocation
+//          nor a free right after it misses again.
+// States.  Of an array: closed (hot word 0: every call misses), open small, grown. Bounds stay when a cache dies, so that creating and
+//          destroying caches does not use a region up. Of a page of a region: untouched, or counted as metadata (populated) and usable.
+// Equations. cur - begin + room == cap; slot[begin - 1] == null; begin + cap <= next_free_slot <= 8191;
+//          next_free_slot * 8 <= populated * 4096.
+// Locks.   cpu_slot::lock. Fast paths and batches only try it; drains wait for it. No other lock is taken under it, and no page is asked
+//          for: a page of a region is charged before the lock is taken (`wanted` tells the next miss to do so).
 // Ordering. The slot's lock orders the arrays; `populated` and `wanted` are hints and counts, relaxed.
-// Kernel.  Sheaves of a fixed size a cache and CPU there; here one region a CPU, packed, in which a hot cache's array moves to a larger place. A
-//          place that was left is not used again until the region is reset: with four-fold steps at most a third of it is lost.
+// Kernel.  Sheaves of a fixed size a cache and CPU there; here one region a CPU, packed, in which a hot cache's array moves to a larger
+//          place. A place that was left is not used again until the region is reset: with four-fold steps at most a third of it is lost.
 // Tests.   tests/unit/slab/array_test.cpp
 #include "slab/internal.hpp"
 

@@ -1,7 +1,9 @@
-// The barn of a cache: batches of objects between the arrays and the slabs, so that CPUs hand objects over without touching slab descriptors.
+// The barn of a cache: batches of objects between the arrays and the slabs, so that CPUs hand objects over without touching slab
+// descriptors.
 //
-// What for. Two CPUs that both work on a cache would share the descriptor lines of its slabs; a stream from a producer to a consumer would mark every
-//          object free and used again. A handful of full sheaves in between takes most of that away.
+// What for. Two CPUs that both work on a cache would share the descriptor lines of its slabs; a stream from a producer to a consumer
+// would
+//          mark every object free and used again. A handful of full sheaves in between takes most of that away.
 // States.  A stack of sheaves; only the first one may be partly filled. Empty sheaves are kept aside until the cache is drained.
 // Equations, under the lock: nr_barn == sheaves with objects + spare ones <= 8; barn_objects == sum of nr_objects <= barn_objects_max.
 // Locks.   kmem_cache::barn_lock, held while at most a batch is copied. Sheaves are made with no lock held.

@@ -1,12 +1,12 @@
 // kmem_caches: layout, creation, merging, destruction; set-up and tear-down of the layer.
 //
 // What for. A cache fixes for good what the paths need: size, alignment, slab order, array and batch sizes, its byte in the class map.
-// States.  Published in `caches` under its id, or not. `references` counts its users after merging; the last one destroys it, unless objects
-//          are still out: then it stays, whole and usable, and can be destroyed later.
+// States.  Published in `caches` under its id, or not. `references` counts its users after merging; the last one destroys it, unless
+//          objects are still out: then it stays, whole and usable, and can be destroyed later.
 // Locks.   cache_list_lock for `caches`, ids and references; the entry itself is made and freed with no lock held.
 // Ordering. A cache's fields are written before it is published under the list lock; users get the pointer from the call that made it.
-// Kernel.  Caches merge by the kernel's rule but for two: no cache merges with kmalloc's, and a merged one is not widened, so a request that is
-//          larger than the cache it would merge with gets its own. Slabs have one order (there: a smaller one to fall back to).
+// Kernel.  Caches merge by the kernel's rule but for two: no cache merges with kmalloc's, and a merged one is not widened, so a request
+//          that is larger than the cache it would merge with gets its own. Slabs have one order (there: a smaller one to fall back to).
 // Tests.   tests/unit/slab/cache_test.cpp
 #include <new>
 
@@ -48,7 +48,8 @@ const char* check_arguments(const slab_allocator& sa, const cache_args& args) no
   if (args.align != 0 && !is_power_of_two(args.align)) return "the alignment is not a power of two";
   if (args.align > max_object_bytes(sa)) return "the alignment is larger than the largest block of pages";
   if ((uint32_t(args.flags) & ~uint32_t(known_flags)) != 0) return "unknown flags";
-  if (has(args.flags, slab_flags_t::cache_dma) && has(args.flags, slab_flags_t::cache_dma32)) return "SLAB_CACHE_DMA and SLAB_CACHE_DMA32 exclude each other";
+  if (has(args.flags, slab_flags_t::cache_dma) && has(args.flags, slab_flags_t::cache_dma32))
+    return "SLAB_CACHE_DMA and SLAB_CACHE_DMA32 exclude each other";
   return nullptr;
 }
 
@@ -69,7 +70,8 @@ const char* lay_out(const slab_allocator& sa, const cache_args& args, kmem_cache
   }
   const size_t size = round_up(bytes < min_object_bytes ? min_object_bytes : bytes, align);
   if (size > max_object_bytes(sa)) return "the object with its alignment is larger than the largest block of pages";
-  const unsigned order = args.exact_class ? args.slab_order : choose_slab_order(size, sa.max_order - 1 < slab_order_max ? sa.max_order - 1 : slab_order_max);
+  const unsigned limit = sa.max_order - 1 < slab_order_max ? sa.max_order - 1 : slab_order_max;
+  const unsigned order = args.exact_class ? args.slab_order : choose_slab_order(size, limit);
   const size_t slab_bytes = page_size << order;
   cache.size = static_cast<uint32_t>(size);
   cache.magic = index_magic(cache.size);
@@ -147,7 +149,8 @@ kmem_cache* creation_failed(const cache_args& args, err reason, const char* what
   report_cache_create(name, what);
   if (!has(args.flags, slab_flags_t::panic)) return nullptr;
   char line[160];
-  text_writer(line, sizeof line).str("kmem_cache_create: Failed to create slab '").str(name).str("'. Error ").sdec(static_cast<int>(reason));
+  text_writer text(line, sizeof line);
+  text.str("kmem_cache_create: Failed to create slab '").str(name).str("'. Error ").sdec(static_cast<int>(reason));
   bug(line, __FILE__, __LINE__);
 }
 
@@ -179,6 +182,10 @@ err map_arrays(slab_allocator& sa) noexcept {
   return err::ok;
 }
 
+uint64_t drain_for_chain(void* context, bool may_wait) noexcept {
+  return drain_caches(*static_cast<slab_allocator*>(context), may_wait);
+}
+
 uint64_t drain_for_good(slab_allocator& sa, kmem_cache& cache) noexcept {
   aftermath after;
   {
@@ -198,13 +205,10 @@ err slab_init(slab_allocator& sa) noexcept {
   err result = map_arrays(sa);
   if (result == err::ok) result = init_boot_cache(sa, sa.cache_cache, "kmem_cache", sizeof(kmem_cache), alignof(kmem_cache));
   if (result == err::ok) result = init_boot_cache(sa, sa.sheaf_cache, "kmem_sheaf", sizeof(sheaf), arch::cache_line_bytes);
+  constexpr size_t half_bitmap = (slab_objects_max - bitmap_objects) / 8;
+  if (result == err::ok) result = init_boot_cache(sa, sa.bitmap_cache, "kmem_bitmap", half_bitmap, half_bitmap);
   if (result == err::ok)
-    result = init_boot_cache(sa, sa.bitmap_cache, "kmem_bitmap", (slab_objects_max - bitmap_objects) / 8, (slab_objects_max - bitmap_objects) / 8);
-  if (result == err::ok)
-    result = register_reclaim_ops(
-        sa, {.context = &sa,
-             .drain_caches = [](void* context, bool may_wait) noexcept { return drain_caches(*static_cast<slab_allocator*>(context), may_wait); },
-             .report = report_slabs});
+    result = register_reclaim_ops(sa, {.context = &sa, .drain_caches = drain_for_chain, .report = report_slabs});
   if (result != err::ok) slab_destroy(sa);
   return result;
 }

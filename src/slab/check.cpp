@@ -1,9 +1,10 @@
 // Looking at the whole layer at once: the validity walk, figures of the caches, and the fork handlers.
 //
-// What for. slab_is_valid proves "each object is in exactly one place": every pointer in an array, a barn or a deferred list is marked free in its
-//          slab's bitmap for the time of the walk, so that one found twice, or found free already, shows. The marks are taken off again.
-// Locks.   The walk and a fork hold every lock of the layer, in rank order, and among equals by CPU number and cache id. Two walks exclude each
-//          other by the first lock. The walk takes a zone's lock inside, to learn which blocks are open.
+// What for. slab_is_valid proves "each object is in exactly one place": every pointer in an array, a barn or a deferred list is marked
+//          free in its slab's bitmap for the time of the walk, so that one found twice, or found free already, shows. The marks are taken
+//          off again.
+// Locks.   The walk and a fork hold every lock of the layer, in rank order, and among equals by CPU number and cache id. Two walks
+//          exclude each other by the first lock. The walk takes a zone's lock inside, to learn which blocks are open.
 // Ordering. pairs: deferred_objects, unlisted_slabs - the walk reads both lists where they are.
 // Kernel.  validate_slab walks one cache and cannot see per-CPU objects; here everything stands still.
 // Tests.   tests/unit/slab/check_test.cpp; every test of the layer ends with the walk
@@ -130,12 +131,14 @@ class marker {
   /// Return: what is wrong, or nullptr; "stop" when the pass that takes marks off has come to its end.
   const char* visit(kmem_cache& cache, void* object) noexcept {
     if (done_ == limit_) return stop;
-    if (!sa_.contains(object) || sa_.class_map[sa_.pfn_of(object).raw()] != cache.class_byte) return "slab: an array or barn holds a foreign pointer";
+    if (!sa_.contains(object) || sa_.class_map[sa_.pfn_of(object).raw()] != cache.class_byte)
+      return "slab: an array or barn holds a foreign pointer";
     page& head = sa_.page_of(slab_head(sa_, cache, object));
     const auto offset = static_cast<uint64_t>(static_cast<char*>(object) - sa_.address_of(sa_.pfn_of(&head)));
     const auto index = static_cast<uint32_t>((offset * cache.magic) >> 32);
     if (head.kind != page_kind::slab || head.slab.cache != cache.id) return "slab: an array or barn holds an object of another cache";
-    if (uint64_t{index} * cache.size != offset || index >= head.slab.capacity) return "slab: an array or barn holds a pointer into an object";
+    if (uint64_t{index} * cache.size != offset || index >= head.slab.capacity)
+      return "slab: an array or barn holds a pointer into an object";
     uint64_t& word = bitmap_word(head, index / 64);
     const uint64_t bit = uint64_t{1} << (index & 63);
     if (((word & bit) != 0) != unmark_) return "slab: an object is in two places";
@@ -156,8 +159,10 @@ class marker {
 const char* visit_array(slab_allocator& sa, uint32_t cpu, uint32_t id, marker& pass) noexcept KMEM_NO_ANALYSIS {
   char* const region = cpu_region(sa, cpu);
   const array_header& header = array_headers(region)[id];
-  const uint32_t hot = header.hot.load_relaxed(), cur = hot & 0xffff, room = hot >> 16, begin = header.bounds & 0xffff, cap = header.bounds >> 16;
-  if (header.bounds != 0 && (begin <= first_array_slot || begin + cap > sa.cpu_slots[cpu].next_free_slot)) return "slab: an array lies outside its region";
+  const uint32_t hot = header.hot.load_relaxed(), cur = hot & 0xffff, room = hot >> 16;
+  const uint32_t begin = header.bounds & 0xffff, cap = header.bounds >> 16;
+  if (header.bounds != 0 && (begin <= first_array_slot || begin + cap > sa.cpu_slots[cpu].next_free_slot))
+    return "slab: an array lies outside its region";
   if (hot == 0) return nullptr;
   kmem_cache* const cache = cache_by_id(sa, id);
   if (cache == nullptr || cache->class_byte != id) return "slab: an array without a cache is open";
@@ -276,8 +281,9 @@ bool read_cache_info(slab_allocator& sa, unsigned index, cache_info& result) noe
   return complete;
 }
 
-// A handler that interrupted this thread's own slow path can only try. What it does not get is held by the frame below it, which goes on in parent
-// and child alike, or by a thread that is gone in the child (safe only in a process with one thread, as documented for the page allocator).
+// A handler that interrupted this thread's own slow path can only try. What it does not get is held by the frame below it, which goes on
+// in parent and child alike, or by a thread that is gone in the child (safe only in a process with one thread, as documented for the
+// page allocator).
 void slab_fork_prepare(slab_allocator& sa) noexcept KMEM_NO_ANALYSIS {
   for (uint64_t& word : sa.fork_locks) word = 0;
   const uint64_t held = current().held_ranks;

@@ -1,8 +1,9 @@
 // The per-CPU arrays of free object pointers: memory layout, and the two sequences that take and give one object.
 //
 // Layout. Region of a CPU: arrays_base + cpu * 64 KiB; CPU numbers -1 and -2 select two regions of zeroes below it. A region starts with
-// the headers, 8 bytes a cache id; headers 0 and 255 are never populated (class byte 0 = "not ours", 255 = "see the descriptor"). The arrays
-// follow, each preceded by a null pointer; the last 8 bytes of a region are null. Offsets are in units of 8 bytes from the start of the region.
+// the headers, 8 bytes a cache id; headers 0 and 255 are never populated (class byte 0 = "not ours", 255 = "see the descriptor"). The
+// arrays follow, each preceded by a null pointer; the last 8 bytes of a region are null. Offsets are in units of 8 bytes from the start
+// of the region.
 //     hot word:  cur (low 16) | room (high 16)       push adds and pop subtracts 0xffff0001: cur + 1 and room - 1 in one addition
 //     cold word: begin (low 16) | cap (high 16)      objects are slot[begin .. cur);  cur - begin + room == cap
 // So one load and one store commit an operation, and hot word 0 is empty (slot[-1] is null) and full (no room) at once: a region that was

@@ -1,10 +1,10 @@
 // Draining: everything that caches hold without need goes back to the slabs, and wholly free slabs to the page allocator.
 //
 // What for. "No NULL while wholly free slabs exist": the chain drains before it fails, and then any class can have the pages.
-// States.  An object that is drained passes from an array, a sheaf or the deferred list to its slab; sheaves pass to their own cache at the end,
-//          since they are objects too.
-// Locks.   cache_list_lock over the whole drain (caches cannot die), then one slot, barn or cache lock at a time: waited for, since each is held
-//          for moments only, but tried in a nested call. Pages are given back after the last lock is released.
+// States.  An object that is drained passes from an array, a sheaf or the deferred list to its slab; sheaves pass to their own cache at
+//          the end, since they are objects too.
+// Locks.   cache_list_lock over the whole drain (caches cannot die), then one slot, barn or cache lock at a time: waited for, since each
+//          is held for moments only, but tried in a nested call. Pages are given back after the last lock is released.
 // Ordering. Locks only.
 // Kernel.  There every CPU is asked to flush its own; here the drainer takes the arrays' locks.
 // Tests.   tests/unit/slab/drain_test.cpp

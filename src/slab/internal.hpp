@@ -44,15 +44,16 @@ inline bool push_local(slab_allocator& sa, const kmem_cache& cache, void* object
 
 /// Is `object` in this CPU's array? (false when it is busy)
 bool is_in_local_array(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept;
-/// Sets up or grows this CPU's array after a miss. Context: no lock and no nest_guard held. Return: how many objects a refill should bring:
-/// half of the array's capacity, at least 1; 1 as well when there is no array to be had.
+/// Sets up or grows this CPU's array after a miss. Context: no lock and no nest_guard held. Return: how many objects a refill should
+/// bring: half of the array's capacity, at least 1; 1 as well when there is no array to be had.
 unsigned prepare_refill(slab_allocator& sa, const kmem_cache& cache) noexcept;
 /// The same for a free that found the array full: pushes `object`, or takes half of the array's objects and then pushes it.
 /// Return: objects taken out, in `out`; `pushed` tells whether `object` is in the array now.
 unsigned prepare_flush(slab_allocator& sa, const kmem_cache& cache, void* object, void** out, bool& pushed) noexcept;
 /// Pops up to `n` objects. Return: how many.
 unsigned pop_local_batch(slab_allocator& sa, const kmem_cache& cache, void** out, size_t n) noexcept;
-/// Pushes objects[n - 1] down to objects[0], so that objects[0] is popped first. Return: how many were not pushed; they are the first ones.
+/// Pushes objects[n - 1] down to objects[0], so that objects[0] is popped first. Return: how many were not pushed; they are the first
+/// ones.
 unsigned push_local_batch(slab_allocator& sa, const kmem_cache& cache, void* const* objects, unsigned n) noexcept;
 /// Takes up to `n` objects out of the array on `cpu`, waiting for its lock unless nested. Context: inside a nest_guard.
 unsigned take_from_cpu(slab_allocator& sa, uint32_t cpu, uint32_t array_id, void** out, unsigned n) noexcept;
@@ -79,7 +80,8 @@ inline pfn_t slab_head(const slab_allocator& sa, const kmem_cache& cache, const 
   return pfn_t(sa.pfn_of(object).raw() & ~((1u << cache.slab_order) - 1));
 }
 
-/// Makes a slab that is on no list, all objects free and constructed. Context: no lock, no nest_guard held. Return: nullptr when there are no pages.
+/// Makes a slab that is on no list, all objects free and constructed. Context: no lock, no nest_guard held. Return: nullptr when there
+/// are no pages.
 page* make_slab(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) noexcept;
 /// Adopts unlisted slabs and takes deferred objects back. To be called whenever the lock was taken, before anything else.
 void settle_locked(slab_allocator& sa, kmem_cache& cache, aftermath& after) noexcept KMEM_REQUIRES(cache.lock);
@@ -119,7 +121,8 @@ inline uint64_t& deferred_link(const kmem_cache& cache, void* object) noexcept {
 
 /// Up to `n` objects from the barn; waits for its lock unless nested. Return: how many.
 unsigned take_from_barn(slab_allocator& sa, kmem_cache& cache, void** out, unsigned n) noexcept;
-/// Gives objects to the barn, the last ones first. Context: no lock, no nest_guard held. Return: how many are left over; they are the first ones.
+/// Gives objects to the barn, the last ones first. Context: no lock, no nest_guard held. Return: how many are left over; they are the
+/// first ones.
 unsigned put_to_barn(slab_allocator& sa, kmem_cache& cache, void* const* objects, unsigned n) noexcept;
 /// Takes the whole barn apart: its sheaves, with their objects, in one list. Context: inside a nest_guard.
 sheaf* empty_barn(slab_allocator& sa, kmem_cache& cache) noexcept;

@@ -3,8 +3,8 @@
 // What for. The kernel's texts where it has them, so that whoever knows those finds what he expects, with our own numbers.
 // Locks.   Called with no lock held, but for report_slabs, which tries each cache's lock. Context: any.
 // Ordering. None.
-// Kernel.  One record a report; addresses are printed in the clear, since they are the process's own. A failed allocation's "min order" is its
-//          default order: there is none to fall back to.
+// Kernel.  One record a report; addresses are printed in the clear, since they are the process's own. A failed allocation's "min order"
+//          is its default order: there is none to fall back to.
 // Tests.   tests/unit/slab/report_test.cpp
 #include "slab/internal.hpp"
 
@@ -68,7 +68,8 @@ void report_bad_free(slab_allocator& sa, const kmem_cache* cache, const void* ob
   address(text.str("Object "), object);
   if (cache != nullptr) {
     const pfn_t head = slab_head(sa, *cache, object);
-    address(text.str(" @offset=").dec(static_cast<uint64_t>(static_cast<const char*>(object) - sa.address_of(head))).str(" of slab "), sa.address_of(head));
+    const auto offset = static_cast<uint64_t>(static_cast<const char*>(object) - sa.address_of(head));
+    address(text.str(" @offset=").dec(offset).str(" of slab "), sa.address_of(head));
     text.str(" objects=").dec(cache->capacity).str(" size=").dec(cache->size);
   }
   text.str("\nIt was not freed.\n");
@@ -96,7 +97,8 @@ void report_objects_remaining(kmem_cache& cache, uint64_t nr_out) noexcept {
   cache_sums sums;
   read_sums(cache, sums);
   text_writer text(buffer, sizeof buffer);
-  text.str(thick_line).str("BUG ").str(cache.name).str(" (Not tainted): Objects remaining in ").str(cache.name).str(" on __kmem_cache_shutdown()\n");
+  text.str(thick_line).str("BUG ").str(cache.name).str(" (Not tainted): Objects remaining in ").str(cache.name);
+  text.str(" on __kmem_cache_shutdown()\n");
   text.str(thin_line).str("Slabs ").dec(sums.slabs).str(" objects=").dec(sums.objects).str(" used=").dec(nr_out);
   text.str("\nkmem_cache_destroy ").str(cache.name).str(": Slab cache still has objects; it is kept\n");
   append_task(text);
@@ -168,7 +170,8 @@ void report_slabs(void* context, gfp_t) noexcept {
   text.str("Largest slab caches:\nName                      Used KiB    Total KiB\n");
   for (const line& each : largest) {
     if (each.bytes == 0) break;
-    text.pad(each.cache->name, 22).dec((each.sums.objects - each.sums.free) * each.cache->size >> 10, 12).dec(each.bytes >> 10, 13).ch('\n');
+    const uint64_t used = (each.sums.objects - each.sums.free) * each.cache->size;
+    text.pad(each.cache->name, 22).dec(used >> 10, 12).dec(each.bytes >> 10, 13).ch('\n');
   }
   sa.cache_list_lock.unlock();
   log(log_level::warning, text, buffer, sizeof buffer, false);

@@ -131,18 +131,19 @@ struct cache_args {
 kmem_cache* cache_create(slab_allocator& sa, const cache_args& args) noexcept;
 /// The same in storage of the caller's (kmalloc classes, boot caches).
 err cache_init(slab_allocator& sa, kmem_cache& cache, const cache_args& args) noexcept;
-/// Drops a reference; the last one frees the cache. Objects still out: a report "objects remaining", and the cache is kept. Context: may sleep.
+/// Drops a reference; the last one frees the cache. Objects still out: a report "objects remaining", and the cache is kept. Context: may
+/// sleep.
 err cache_destroy(slab_allocator& sa, kmem_cache* cache) noexcept;
-/// Gives back every slab that can be emptied and forgets the cache, whose storage is as new afterwards: for built-in caches. Objects still out
-/// become invalid. Context: nobody uses the cache any more.
+/// Gives back every slab that can be emptied and forgets the cache, whose storage is as new afterwards: for built-in caches. Objects
+/// still out become invalid. Context: nobody uses the cache any more.
 void cache_retire(slab_allocator& sa, kmem_cache& cache) noexcept;
 /// Gives back every slab that can be emptied. Context: may sleep. Return: pages freed.
 uint64_t cache_shrink(slab_allocator& sa, kmem_cache& cache) noexcept;
 
 /// One object. `gfp` with the chain's rights. Context: any, if `gfp` does not block. Return: the object, or nullptr.
 void* cache_alloc(slab_allocator& sa, kmem_cache& cache, gfp_t gfp) noexcept;
-/// The same without might_sleep check, fail point, clearing and slab report: for a caller who does these himself. `quiet`: the page allocator
-/// does not report either, as the caller has something else to try.
+/// The same without might_sleep check, fail point, clearing and slab report: for a caller who does these himself. `quiet`: the page
+/// allocator does not report either, as the caller has something else to try.
 void* cache_alloc_unchecked(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) noexcept;
 /// The report of a NULL from `cache`, in the kernel's form, unless NOWARN. Context: any.
 void report_slab_failure(slab_allocator& sa, kmem_cache& cache, gfp_t gfp) noexcept;
@@ -156,7 +157,8 @@ void cache_free_unchecked(slab_allocator& sa, kmem_cache& cache, void* object) n
 /// All or nothing (kmem_cache_alloc_bulk). Return: n, or 0.
 size_t cache_alloc_bulk(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, size_t n, void** objects) noexcept;
 void cache_free_bulk(slab_allocator& sa, kmem_cache& cache, size_t n, void** objects) noexcept;
-/// A free object that is at hand (arrays, this CPU's first, barn, partial slabs) without asking for pages. Context: any. For "a larger class".
+/// A free object that is at hand (arrays, this CPU's first, barn, partial slabs) without asking for pages. Context: any. For "a larger
+/// class".
 void* cache_alloc_at_hand(slab_allocator& sa, kmem_cache& cache) noexcept;
 
 /// The cache of the slab that `object` lies in, or nullptr. Context: any.
@@ -164,8 +166,8 @@ kmem_cache* cache_of(slab_allocator& sa, const void* object) noexcept;
 /// Is `object` the start of an object of its slab, and handed out as far as the bitmap knows?
 bool object_is_valid(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept;
 
-/// Empties arrays (every CPU's), barns and deferred lists into the slabs and frees empty slabs. Locks are waited for, as they are held for
-/// moments only, but not in a nested call. may_wait: hot arrays become small again too. Return: pages freed.
+/// Empties arrays (every CPU's), barns and deferred lists into the slabs and frees empty slabs. Locks are waited for, as they are held
+/// for moments only, but not in a nested call. may_wait: hot arrays become small again too. Return: pages freed.
 uint64_t drain_caches(slab_allocator& sa, bool may_wait) noexcept;
 
 struct cache_info {
@@ -176,8 +178,8 @@ struct cache_info {
 /// The i-th living cache. Return: false past the last.
 bool read_cache_info(slab_allocator& sa, unsigned index, cache_info& result) noexcept;
 
-/// The order of the slabs of a cache: the smallest with at least 4 objects and a tail of at most 3.2 %, else of at most 1/8, else the one with
-/// the least tail. Objects above 32 KiB: one is enough.
+/// The order of the slabs of a cache: the smallest with at least 4 objects and a tail of at most 3.2 %, else of at most 1/8, else the
+/// one with the least tail. Objects above 32 KiB: one is enough.
 constexpr unsigned choose_slab_order(size_t size, unsigned order_limit = slab_order_max) noexcept {
   const unsigned first = order_for(size).raw(), last = first > order_limit ? first : order_limit;
   const size_t least_objects = size > (page_size << 3) ? 1 : 4;

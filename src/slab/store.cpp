@@ -1,18 +1,20 @@
 // Slabs: which objects are free, lists of slabs by how full they are, making slabs and giving them back.
 //
-// What for. Behind the arrays and the barn every object that is not handed out is a set bit in the bitmap of its slab. Nothing is written into
-//          free objects, so a heap overflow or a use after free cannot lead the allocator astray, and refill comes in address order.
-// States.  Of a slab: unlisted (made or waiting to be adopted), on partial[0..7] by free share, on partial[8] when wholly free, full (on no list).
-// Equations, under the lock: nr_free == sum of the slabs' nr_free == set bits; nr_objects == sum of capacities; nr_empty == length of partial[8].
-// Locks.   kmem_cache::lock, plain operations under it. Where it cannot be had (a nested call whose frame below may hold it) a free object goes
-//          on the deferred list, through its own first bytes, and a new slab on the unlisted list; whoever gets the lock next takes both lists
-//          whole, so there is no pop of one and no ABA.
-//          Pages are asked for and given back with no lock and no nest_guard held.
+// What for. Behind the arrays and the barn every object that is not handed out is a set bit in the bitmap of its slab. Nothing is written
+//          into free objects, so a heap overflow or a use after free cannot lead the allocator astray, and refill comes in address order.
+// States.  Of a slab: unlisted (made or waiting to be adopted), on partial[0..7] by free share, on partial[8] when wholly free, full (on
+//          no list).
+// Equations, under the lock: nr_free == sum of the slabs' nr_free == set bits; nr_objects == sum of capacities; nr_empty == length of
+//          partial[8].
+// Locks.   kmem_cache::lock, plain operations under it. Where it cannot be had (a nested call whose frame below may hold it) a free
+//          object goes on the deferred list, through its own first bytes, and a new slab on the unlisted list; whoever gets the lock
+//          next takes both lists whole, so there is no pop of one and no ABA. Pages are asked for and given back with no lock and no
+//          nest_guard held.
 // Ordering. pairs: deferred_objects, unlisted_slabs - a push releases the link (and the slab's descriptor), the exchange acquires them.
-// Kernel.  There free objects form lists through themselves and each slab has a word updated by cmpxchg. Here one lock a cache behind batches;
-//          per-object atomics were several times slower. A slab has a fixed size; there is no second, smaller order to fall back to.
-//          The bitmap holds 256 objects. A page of 8-byte objects has 512: the other half of its bitmap is a 32-byte object of `bitmap_cache`;
-//          when that cannot be had the slab works with half of its objects.
+// Kernel.  There free objects form lists through themselves and each slab has a word updated by cmpxchg. Here one lock a cache behind
+//          batches; per-object atomics were several times slower. A slab has a fixed size; there is no second, smaller order to fall back
+//          to. The bitmap holds 256 objects. A page of 8-byte objects has 512: the other half of its bitmap is a 32-byte object of
+//          `bitmap_cache`; when that cannot be had the slab works with half of its objects.
 // Tests.   tests/unit/slab/store_test.cpp, tests/unit/slab/nested_test.cpp, tests/model/slab_model_test.cpp
 #include <bit>
 
@@ -22,8 +24,9 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 namespace {
 
-constexpr gfp_t slab_gfp_mask = gfp::reclaim | gfp::io | gfp::fs | gfp::high | gfp::atomic_bit | gfp::nowarn | gfp::retry_mayfail | gfp::nofail |
-                                gfp::noretry | gfp::memalloc | gfp::nomemalloc | gfp::hardwall | gfp::thisnode | gfp::account;
+/// What of a request's mask concerns the pages: how hard to try. Zone and mobility are the cache's.
+constexpr gfp_t slab_gfp_mask = gfp::reclaim | gfp::io | gfp::fs | gfp::high | gfp::atomic_bit | gfp::nowarn | gfp::retry_mayfail |
+                                gfp::nofail | gfp::noretry | gfp::memalloc | gfp::nomemalloc | gfp::hardwall | gfp::thisnode | gfp::account;
 
 void link(slab_allocator& sa, kmem_cache& cache, page& head, unsigned bucket) noexcept KMEM_REQUIRES(cache.lock) {
   const pfn_t pfn = sa.pfn_of(&head), first = cache.partial[bucket];
@@ -81,7 +84,8 @@ void note_bad(aftermath& after, void* object, const char* what) noexcept {
 void put_object(slab_allocator& sa, kmem_cache& cache, void* object, pfn_t head_pfn, unsigned empty_max, aftermath& after) noexcept
     KMEM_REQUIRES(cache.lock) {
   page& head = sa.page_of(head_pfn);
-  if (KMEM_UNLIKELY(head.kind != page_kind::slab || head.slab.cache != cache.id)) return note_bad(after, object, "its slab is free already");
+  if (KMEM_UNLIKELY(head.kind != page_kind::slab || head.slab.cache != cache.id))
+    return note_bad(after, object, "its slab is free already");
   const auto offset = static_cast<uint64_t>(static_cast<char*>(object) - sa.address_of(head_pfn));
   const auto index = static_cast<uint32_t>((offset * cache.magic) >> 32);
   if (KMEM_UNLIKELY(uint64_t{index} * cache.size != offset || index >= head.slab.capacity))
@@ -99,8 +103,8 @@ void put_object(slab_allocator& sa, kmem_cache& cache, void* object, pfn_t head_
     relist(sa, cache, head);
 }
 
-/// Takes up to `n` objects of one slab, words from low to high. A word that goes out whole is written four objects at a time; what a store
-/// past its last object leaves behind is overwritten by the next one, or lies in the spare slots. Return: how many.
+/// Takes up to `n` objects of one slab, words from low to high. A word that goes out whole is written four objects at a time; what a
+/// store past its last object leaves behind is overwritten by the next one, or lies in the spare slots. Return: how many.
 unsigned take_from_slab(slab_allocator& sa, kmem_cache& cache, page& head, void** out, unsigned n) noexcept KMEM_REQUIRES(cache.lock) {
   char* const base = sa.address_of(sa.pfn_of(&head));
   const size_t size = cache.size;
@@ -252,7 +256,7 @@ void settle_locked(slab_allocator& sa, kmem_cache& cache, aftermath& after) noex
   if (KMEM_UNLIKELY(cache.deferred.load_relaxed() != 0)) {
     auto* object = reinterpret_cast<void*>(cache.deferred.exchange_acquire(0));  // pairs: deferred_objects
     // An object freed twice may have made the list a ring; more steps than objects are none of a list.
-    for (uint64_t steps = 0; object != nullptr && steps <= cache.nr_objects; ++steps) {
+    for (uint64_t steps_left = cache.nr_objects; object != nullptr && steps_left != 0; --steps_left) {
       void* const next = reinterpret_cast<void*>(deferred_link(cache, object));
       put_object(sa, cache, object, slab_head(sa, cache, object), cache.empty_max, after);
       object = next;
@@ -286,18 +290,19 @@ void trim_empty_locked(slab_allocator& sa, kmem_cache& cache, unsigned empty_max
 }
 
 uint64_t finish(slab_allocator& sa, kmem_cache* cache, aftermath& after) noexcept {
+  // Reports first: the class map still knows whose the slabs were.
+  if (KMEM_UNLIKELY(after.nr_bad != 0)) {
+    const unsigned kept = sizeof after.bad / sizeof after.bad[0], told = after.nr_bad < kept ? after.nr_bad : kept;
+    for (unsigned i = 0; i < told; ++i) report_bad_free(sa, cache, after.bad[i].object, after.bad[i].what);
+    sa.bad_frees.fetch_add_relaxed(after.nr_bad - told);
+    after.nr_bad = 0;
+  }
   uint64_t pages = 0;
   while (!after.slabs.is_none()) {
     page& head = sa.page_of(after.slabs);
     after.slabs = head.next;
     pages += free_slab(sa, head);
   }
-  if (KMEM_UNLIKELY(after.nr_bad != 0)) {
-    const unsigned kept = sizeof after.bad / sizeof after.bad[0], told = after.nr_bad < kept ? after.nr_bad : kept;
-    for (unsigned i = 0; i < told; ++i) report_bad_free(sa, cache, after.bad[i].object, after.bad[i].what);
-    sa.bad_frees.fetch_add_relaxed(after.nr_bad - told);
-  }
-  after.nr_bad = 0;
   return pages;
 }
 

@@ -150,7 +150,8 @@ TEST(alloc, highmem_in_a_mask_is_taken_out_with_the_kernels_words) {
   kmem_cache& cache = m.make(64);
   void* const p = cache_alloc(*m, cache, gfp::kernel | gfp::highmem_bit);
   ASSERT_NE(p, nullptr);
-  EXPECT_NE(take_log().find("Unexpected gfp: 0x2 (__GFP_HIGHMEM). Fixing up to gfp: 0xcc0 (GFP_KERNEL). Fix your code!"), std::string::npos);
+  const char* const words = "Unexpected gfp: 0x2 (__GFP_HIGHMEM). Fixing up to gfp: 0xcc0 (GFP_KERNEL). Fix your code!";
+  EXPECT_NE(take_log().find(words), std::string::npos);
   cache_free(*m, cache, p);
   m.destroy(cache);
 }

@@ -1,0 +1,88 @@
+// Sizes above the classes: whole pages, the limit, alignment beyond a page.
+#include "kmalloc_fixture.hpp"
+
+namespace kmem::testing {
+namespace {
+
+TEST(large, takes_only_as_many_pages_as_needed) {
+  kmalloc_machine m;
+  for (const size_t size : {size_t{32769}, size_t{36865}, size_t{100000}, size_t{1} << 17, size_t{700000}, size_t{1} << 20, size_t{3000000}}) {
+    const uint64_t before = charged_pages(*m);
+    auto* const p = static_cast<char*>(kmalloc(*m, size, gfp::kernel));
+    ASSERT_NE(p, nullptr) << size;
+    EXPECT_EQ(charged_pages(*m) - before, pages_for(size).raw()) << size;
+    EXPECT_EQ(ksize(*m, p), round_up(size, page_size));
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(p) % page_size, 0u);
+    if (is_power_of_two(size)) {
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(p) % size, 0u) << size;
+    }
+    p[0] = p[size - 1] = 1;
+    kfree(*m, p);
+    EXPECT_EQ(charged_pages(*m), before);
+  }
+}
+
+TEST(large, beyond_a_max_order_block_kmalloc_fails_with_a_warning_and_kmalloc_huge_serves) {
+  kmalloc_machine m;
+  const size_t limit = page_size << (m->max_order - 1);
+  void* const most = kmalloc(*m, limit, gfp::kernel);
+  EXPECT_NE(most, nullptr);
+  kfree(*m, most);
+  take_log();
+  EXPECT_EQ(kmalloc(*m, limit + 1, gfp::kernel | gfp::nowarn), nullptr);
+  EXPECT_EQ(take_log(), "");
+  EXPECT_EQ(kmalloc(*m, limit + 1, gfp::kernel), nullptr);
+  EXPECT_NE(take_log().find("more than kmalloc_max (4194304 bytes)"), std::string::npos);
+  auto* const p = static_cast<char*>(kmalloc_huge(*m, limit * 3, 1, gfp::kernel));
+  ASSERT_NE(p, nullptr);
+  p[limit * 3 - 1] = 1;
+  EXPECT_EQ(ksize(*m, p), limit * 3);
+  kfree(*m, p);
+}
+
+TEST(large, sizes_near_the_end_of_the_address_space_are_refused) {
+  kmalloc_machine m;
+  for (const size_t size : {~size_t{0}, ~size_t{0} - 4096, size_t{1} << 63, size_t{1} << 40}) {
+    EXPECT_EQ(kmalloc(*m, size, gfp::kernel | gfp::nowarn), nullptr);
+    EXPECT_EQ(kmalloc_huge(*m, size, 1, gfp::kernel | gfp::nowarn), nullptr);
+    EXPECT_EQ(kmalloc_huge(*m, 1, size_t{1} << 50, gfp::kernel | gfp::nowarn), nullptr);
+  }
+}
+
+TEST(large, kmalloc_max_is_the_limit_of_the_specification_when_set) {
+  machine_config config = slab_config();
+  config.kmalloc_max = 128 << 10;
+  kmalloc_machine m(config);
+  void* const p = kmalloc(*m, 128 << 10, gfp::kernel);
+  EXPECT_NE(p, nullptr);
+  kfree(*m, p);
+  EXPECT_EQ(kmalloc(*m, (128 << 10) + 1, gfp::kernel), nullptr);
+  EXPECT_NE(take_log().find("more than kmalloc_max (131072 bytes)"), std::string::npos);
+  machine_config tiny = slab_config();
+  tiny.kmalloc_max = 4096;
+  kmalloc_machine t(tiny);
+  void* const q = kmalloc(*t, 4096, gfp::kernel);
+  EXPECT_NE(q, nullptr);
+  EXPECT_EQ(kmalloc(*t, 4097, gfp::kernel | gfp::nowarn), nullptr);
+  kfree(*t, q);
+}
+
+TEST(large, every_alignment_is_met_and_the_surplus_goes_back) {
+  kmalloc_machine m;
+  for (size_t align = 1; align <= size_t{4} << 20; align *= 2)
+    for (const size_t size : {size_t{1}, size_t{24}, size_t{4096}, size_t{5000}, size_t{33000}, size_t{100000}}) {
+      const uint64_t before = charged_pages(*m);
+      auto* const p = static_cast<char*>(kmalloc_aligned(*m, size, align, gfp::kernel));
+      ASSERT_NE(p, nullptr) << size << " aligned to " << align;
+      ASSERT_EQ(reinterpret_cast<uintptr_t>(p) % align, 0u) << size << " aligned to " << align;
+      ASSERT_GE(ksize(*m, p), size);
+      if (align > size_class_max) {
+        EXPECT_EQ(charged_pages(*m) - before, pages_for(size).raw());
+      }
+      p[0] = p[size - 1] = 1;
+      kfree(*m, p);
+    }
+}
+
+}  // namespace
+}  // namespace kmem::testing
