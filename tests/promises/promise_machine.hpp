@@ -1,10 +1,14 @@
 // A machine of its own for each promise's test, and the messages that it logged.
 #pragma once
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "reclaim/reclaim.hpp"
@@ -20,14 +24,45 @@ inline void log_sink(log_level, const char* text, size_t bytes, const void* cons
   log_text.push_back('\n');
 }
 
+/// How many of `n` pages from `base` on are in memory. Unmapped ranges are none.
+inline uint64_t resident_pages(const void* base, uint64_t n) {
+  std::vector<unsigned char> resident(n);
+  if (mincore(const_cast<void*>(base), n << page_shift, resident.data()) != 0) return 0;
+  uint64_t count = 0;
+  for (const unsigned char flags : resident) count += flags & 1;
+  return count;
+}
+
+/// Another thread of the process, idle: without one nobody else could free, and no allocation waits.
+class idle_thread {
+ public:
+  idle_thread()
+      : thread_([this] {
+          while (!done_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }) {}
+  ~idle_thread() {
+    done_ = true;
+    thread_.join();
+  }
+  idle_thread(const idle_thread&) = delete;
+  idle_thread& operator=(const idle_thread&) = delete;
+
+ private:
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
 class promise_machine {
  public:
-  explicit promise_machine(const char* parameters) : machine_(new machine) {
+  /// `container`: where /proc and /sys are looked for, so that a test can play a container; nullptr: no limit of a container's counts.
+  explicit promise_machine(const char* parameters, const char* container = nullptr) : machine_(new machine) {
     machine_config config;
-    config.cgroup = false;
+    config.cgroup = container != nullptr;
+    if (container != nullptr) config.path_prefix = container;
     config_error error;
     const bool parsed = parse_config(parameters, config, error);
     if (!parsed) ADD_FAILURE() << error.text;
+    reset_context_rules();
     before_ = set_printk_sink(log_sink);
     log_text.clear();
     const err result = machine_init(*machine_, config, error);
