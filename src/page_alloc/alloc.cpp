@@ -36,7 +36,7 @@ bool take_charge_locked(zone& z, take_request& request) noexcept KMEM_REQUIRES(z
   const uint64_t claimed = request.n < request.claim ? request.n : request.claim;
   request.claim -= claimed;
   z.committed.store_relaxed(z.committed.load_relaxed() + request.n - claimed);
-  z.taken.fetch_add_relaxed(request.n);
+  add_taken_locked(z, request.n);
   return true;
 }
 
@@ -46,6 +46,15 @@ bool charge_block_metadata(page_allocator& pa, const request& r, uint32_t n) noe
   if (!may_block(r.gfp)) return false;
   zone& normal = pa.zones[raw(zone_idx::normal)];
   return give_back_zone(pa, normal, n, true, false) != 0 && charge_metadata(pa, n);
+}
+
+/// Opens blocks; who may block makes room for what the opening costs.
+bool open_for(page_allocator& pa, zone& z, const request& r, uint32_t n) noexcept {
+  if (open_more(pa, z, n, may_block(r.gfp))) return true;
+  if (!may_block(r.gfp)) return false;
+  zone& normal = pa.zones[raw(zone_idx::normal)];
+  const uint64_t cost = section_metadata_pages(n > section_blocks ? n : section_blocks);
+  return give_back_zone(pa, normal, cost, true, false) != 0 && open_more(pa, z, n, true);
 }
 
 enum class zone_result : uint8_t { ok, failed, busy };
@@ -87,7 +96,7 @@ zone_result take_from_zone(page_allocator& pa, zone& z, request& r, uint64_t flo
       again = true;
     }
     if (result == take_result::needs_open) {
-      if (!open_more(pa, z, needs.open_blocks, may_block(r.gfp))) request.no_fresh = true;
+      if (!open_for(pa, z, r, needs.open_blocks)) request.no_fresh = true;
       again = true;
     }
   }

@@ -251,7 +251,7 @@ void take_bits_locked(page_allocator& pa, zone& z, uint32_t block, unsigned firs
   b.nr_absent = static_cast<uint16_t>(b.nr_absent - absent);
   z.present_free.store_relaxed(z.present_free.load_relaxed() - backed);
   z.committed.store_relaxed(z.committed.load_relaxed() + absent - claimed);
-  z.taken.fetch_add_relaxed(n);
+  add_taken_locked(z, n);
   if (run != nullptr) {
     run->first = pfn_t(block * pages_per_block + first);
     run->zero = zero;

@@ -183,7 +183,7 @@ bool make_cpu_lists(page_allocator& pa, zone& z) noexcept {
 
 void set_reserve_targets(page_allocator& pa) noexcept {
   uint64_t all = 0;
-  for (const zone& z : pa.zones) all += z.watermarks[static_cast<unsigned>(watermark::min)];
+  for (const zone& z : pa.zones) all += z.managed_most == 0 ? 0 : z.watermarks[static_cast<unsigned>(watermark::min)];
   const uint64_t backed = pa.config.reserve_backed_kbytes == ~uint64_t{0} ? all : pages_in_bytes(pa.config.reserve_backed_kbytes << 10);
   for (zone& z : pa.zones) {
     const uint64_t min = z.watermarks[static_cast<unsigned>(watermark::min)];

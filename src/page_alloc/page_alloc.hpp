@@ -54,6 +54,7 @@ struct zone {
   uint64_t managed_most = 0;              // managed while metadata is within its allowance
   atomic<uint64_t> managed{0};            // pages; changed under `lock`
   atomic<uint64_t> committed{0};          // changed under `lock`
+  atomic<uint64_t> taken_peak{0};      // the most that `taken` was when pages left the free areas; changed under `lock`
   atomic<uint64_t> taken{0};              // grows without the lock when the reserve is popped
   atomic<uint64_t> present_free{0};       // backed pages in the free areas; changed under `lock`
   atomic<uint64_t> in_transit{0};         // backed pages on their way back to the system; changed under `lock`

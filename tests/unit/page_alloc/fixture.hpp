@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "page_alloc/internal.hpp"
@@ -71,6 +72,28 @@ class held_pages {
  private:
   page_allocator& pa_;
   std::vector<page*> pages_;
+};
+
+inline std::string* messages = nullptr;
+
+/// Collects what is printed while it lives.
+class printed {
+ public:
+  printed()
+      : before_(set_printk_sink([](log_level, const char* text, size_t bytes, const void* const*, unsigned) noexcept {
+          messages->append(text, bytes).push_back('\n');
+        })) {
+    messages = &text_;
+  }
+  ~printed() { set_printk_sink(before_); }
+  printed(const printed&) = delete;
+  printed& operator=(const printed&) = delete;
+  bool has(const char* what) const { return text_.find(what) != std::string::npos; }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+  printk_sink before_;
 };
 
 }  // namespace kmem::testing

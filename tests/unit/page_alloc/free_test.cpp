@@ -1,0 +1,83 @@
+// Frees that are wrong: each is reported, nothing is lost, nothing is freed twice.
+#include "unit/page_alloc/fixture.hpp"
+
+namespace kmem {
+namespace {
+
+using testing::printed;
+using testing::test_machine;
+
+uint64_t bad_pages(test_machine& m) {
+  page_alloc_totals totals;
+  page_alloc_read_totals(*m, totals);
+  return totals.bad_pages;
+}
+
+TEST(page_free, a_double_free_is_reported_and_changes_nothing) {
+  for (const unsigned order : {0u, 2u, 5u, 10u}) {
+    test_machine m;
+    page* const p = alloc_pages(*m, gfp::kernel, order_t(order));
+    ASSERT_NE(p, nullptr);
+    free_pages(*m, p, order_t(order));
+    const uint64_t free = free_pages_total(*m);
+    printed out;
+    free_pages(*m, p, order_t(order));
+    EXPECT_TRUE(out.has("BUG: Bad page state: freed, but not allocated")) << out.text();
+    EXPECT_EQ(bad_pages(m), 1u);
+    EXPECT_EQ(free_pages_total(*m), free);
+  }
+}
+
+TEST(page_free, the_inside_of_a_block_is_no_block) {
+  test_machine m;
+  page* const p = alloc_pages(*m, gfp::kernel, order_t(3));
+  ASSERT_NE(p, nullptr);
+  {
+    printed out;
+    free_pages(*m, p + 1, order_t(0));
+    EXPECT_TRUE(out.has("not allocated")) << out.text();
+  }
+  EXPECT_EQ(charged_pages(*m), 8u);
+  free_pages(*m, p, order_t(3));
+}
+
+TEST(page_free, a_wrong_order_is_reported_and_the_right_one_freed) {
+  test_machine m;
+  page* const p = alloc_pages(*m, gfp::kernel, order_t(4));
+  ASSERT_NE(p, nullptr);
+  printed out;
+  free_pages(*m, p, order_t(2));
+  EXPECT_TRUE(out.has("another order")) << out.text();
+  EXPECT_TRUE(out.has("order:4")) << out.text();
+  EXPECT_EQ(charged_pages(*m), 0u);
+}
+
+TEST(page_free, a_wrong_exact_size_is_reported_and_the_right_one_freed) {
+  test_machine m;
+  void* const address = alloc_pages_exact(*m, 3 * page_size, gfp::kernel);
+  ASSERT_NE(address, nullptr);
+  printed out;
+  free_pages_exact(*m, address, 2 * page_size);
+  EXPECT_TRUE(out.has("another size")) << out.text();
+  EXPECT_EQ(charged_pages(*m), 0u);
+}
+
+TEST(page_free, an_address_of_somebody_else_is_reported) {
+  test_machine m;
+  char here[8];
+  printed out;
+  free_pages_at(*m, here, order_t(0));
+  free_pages_exact(*m, here, 1);
+  EXPECT_EQ(bad_pages(m), 2u);
+  EXPECT_TRUE(out.has("outside the arena")) << out.text();
+}
+
+TEST(page_free, page_zero_is_never_free) {
+  test_machine m;
+  printed out;
+  free_pages(*m, &m->pages[0], order_t(0));
+  EXPECT_TRUE(out.has("kind:unusable")) << out.text();
+}
+
+}  // namespace
+}  // namespace kmem

@@ -1,0 +1,79 @@
+// The metadata account: within its allowance, beyond it, and back.
+#include "unit/page_alloc/fixture.hpp"
+
+namespace kmem {
+namespace {
+
+using testing::held_pages;
+using testing::small_config;
+using testing::test_machine;
+
+uint64_t sum_managed(test_machine& m) {
+  uint64_t sum = 0;
+  for (const zone& z : m->zones) sum += z.managed.load_relaxed();
+  return sum;
+}
+
+TEST(metadata, beyond_the_allowance_normal_shrinks_and_grows_again) {
+  test_machine m;
+  EXPECT_EQ(sum_managed(m) + m->metadata_allowance, m->limit.raw());
+  const uint64_t within = m->metadata_allowance - m->metadata_pages.load_relaxed();
+  EXPECT_TRUE(charge_metadata(*m, within));
+  EXPECT_EQ(sum_managed(m) + m->metadata_pages.load_relaxed(), m->limit.raw());
+  EXPECT_TRUE(charge_metadata(*m, 100));
+  EXPECT_EQ(m.normal().managed.load_relaxed(), m.normal().managed_most - 100);
+  EXPECT_EQ(sum_managed(m) + m->metadata_pages.load_relaxed(), m->limit.raw());
+  m.check();
+  uncharge_metadata(*m, 60);
+  EXPECT_EQ(m.normal().managed.load_relaxed(), m.normal().managed_most - 40);
+  uncharge_metadata(*m, within + 40);
+  EXPECT_EQ(m.normal().managed.load_relaxed(), m.normal().managed_most);
+  EXPECT_GE(m->metadata_peak.load_relaxed(), m->metadata_allowance + 100);
+}
+
+TEST(metadata, takes_nothing_that_is_committed) {
+  test_machine m;
+  held_pages held(*m);
+  held.exhaust(gfp::kernel | gfp::noretry);
+  const uint64_t before = m->metadata_pages.load_relaxed();
+  const uint64_t room = m->metadata_allowance - before + zone_headroom(m.normal());
+  EXPECT_FALSE(charge_metadata(*m, room + 1));
+  EXPECT_EQ(m->metadata_pages.load_relaxed(), before);
+  EXPECT_TRUE(charge_metadata(*m, room));
+  EXPECT_FALSE(charge_metadata(*m, 1));
+  m.check();
+  uncharge_metadata(*m, room);
+}
+
+TEST(metadata, of_a_block_is_charged_once_and_returned_when_it_is_given_back) {
+  test_machine m(small_config(uint64_t{128} << 20));
+  const uint64_t before = m->metadata_pages.load_relaxed();
+  page* const p = alloc_run(*m, gfp::kernel, nr_pages_t(8 * pages_per_block));
+  ASSERT_NE(p, nullptr);
+  const uint64_t used = m->metadata_pages.load_relaxed();
+  EXPECT_GE(used - before, 7u * metadata_pages_per_block);
+  free_run(*m, p);
+  EXPECT_EQ(m->metadata_pages.load_relaxed(), used);
+  EXPECT_GE(give_back(*m, ~uint64_t{0}, false), 7u * pages_per_block);
+  EXPECT_LE(m->metadata_pages.load_relaxed(), used - 7 * (metadata_pages_per_block - 1)) << "the page tables stay";
+  m.check();
+  page* const again = alloc_run(*m, gfp::kernel | gfp::zero, nr_pages_t(8 * pages_per_block));
+  ASSERT_NE(again, nullptr);
+  EXPECT_EQ(m->metadata_pages.load_relaxed(), used);
+  for (uint64_t i = 0; i < 8 * pages_per_block; ++i) ASSERT_EQ(m.address(again)[i << page_shift], 0);
+  free_run(*m, again);
+}
+
+TEST(metadata, all_of_managed_can_be_handed_out_page_by_page) {
+  for (const uint64_t mem : {uint64_t{4} << 20, uint64_t{10} << 20, uint64_t{100} << 20}) {
+    test_machine m(small_config(mem));
+    held_pages held(*m);
+    held.exhaust(gfp::atomic);
+    const zone& z = m.normal();
+    EXPECT_EQ(zone_charged(*m, z), z.managed_most - m->memalloc_pool_target) << mem;
+    EXPECT_LE(m->metadata_pages.load_relaxed(), m->metadata_allowance) << mem;
+  }
+}
+
+}  // namespace
+}  // namespace kmem
