@@ -139,6 +139,11 @@ void put_page(page_allocator& pa, page* p) noexcept {
     p->refcount.fetch_add_relaxed(1);
     return report_bad_page(pa, p, "released more often than it was referenced");
   }
+  if (KMEM_UNLIKELY(p->kind == page_kind::slab)) {
+    // Its objects may be out. The slab layer itself turns a slab into an allocated block before it frees it.
+    p->refcount.fetch_add_relaxed(1);
+    return report_bad_page(pa, p, "freed, but it is a slab's");
+  }
   free_head(pa, p);
 }
 

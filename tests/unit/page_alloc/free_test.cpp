@@ -41,6 +41,24 @@ TEST(page_free, the_inside_of_a_block_is_no_block) {
   free_pages(*m, p, order_t(3));
 }
 
+TEST(page_free, a_slab_is_freed_by_its_layer_only) {
+  test_machine m;
+  page* const p = alloc_pages(*m, gfp::kernel, order_t(2));
+  ASSERT_NE(p, nullptr);
+  p->kind = page_kind::slab;
+  printed out;
+  get_page(p);
+  put_page(*m, p);
+  EXPECT_EQ(bad_pages(m), 0u);
+  free_pages(*m, p, order_t(2));
+  put_page(*m, p);
+  EXPECT_TRUE(out.has("it is a slab's")) << out.text();
+  EXPECT_EQ(bad_pages(m), 2u);
+  EXPECT_EQ(charged_pages(*m), 4u);
+  p->kind = page_kind::allocated;
+  free_pages(*m, p, order_t(2));
+}
+
 TEST(page_free, a_wrong_order_is_reported_and_the_right_one_freed) {
   test_machine m;
   page* const p = alloc_pages(*m, gfp::kernel, order_t(4));
