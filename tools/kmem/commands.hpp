@@ -1,0 +1,22 @@
+#pragma once
+
+// The subcommands of the program. Each adds itself to the parser and leaves its exit code in `status` when it ran.
+
+#include <CLI/CLI.hpp>
+
+namespace kmem::tool {
+
+enum exit_code : int {
+  exit_ok = 0,
+  exit_errors_found = 1,   // the replay found what must not be
+  exit_bad_input = 2,      // an argument, a trace or an output file cannot be used
+  exit_interrupted = 130,  // as shells call a program that SIGINT ended
+};
+
+void add_replay_command(CLI::App& program, int& status);
+void add_gfp_command(CLI::App& program, int& status);
+void add_params_command(CLI::App& program, int& status);
+
+const char* program_version();
+
+}  // namespace kmem::tool

@@ -1,0 +1,7 @@
+#include "commands.hpp"
+
+namespace kmem::tool {
+
+const char* program_version() { return KMEM_VERSION; }
+
+}  // namespace kmem::tool
