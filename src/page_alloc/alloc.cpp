@@ -40,14 +40,6 @@ bool take_charge_locked(zone& z, take_request& request) noexcept KMEM_REQUIRES(z
   return true;
 }
 
-/// Metadata for a block that is about to be used; who may block makes room for it by giving free pages back.
-bool charge_block_metadata(page_allocator& pa, const request& r, uint32_t n) noexcept {
-  if (charge_metadata(pa, n)) return true;
-  if (!may_block(r.gfp)) return false;
-  zone& normal = pa.zones[raw(zone_idx::normal)];
-  return give_back_zone(pa, normal, n, true, false) != 0 && charge_metadata(pa, n);
-}
-
 /// Opens blocks; who may block makes room for what the opening costs.
 bool open_for(page_allocator& pa, zone& z, const request& r, uint32_t n) noexcept {
   if (open_more(pa, z, n, may_block(r.gfp))) return true;
@@ -83,13 +75,13 @@ zone_result take_from_zone(page_allocator& pa, zone& z, request& r, uint64_t flo
           result = take_charge_locked(z, request) ? take_result::ok : take_result::no_headroom;
         else
           result = take_locked(pa, z, request, r.run, needs);
-        if (result == take_result::ok && r.kind != request_kind::charge) pa.page_of(r.run.first).kind = page_kind::allocated;
+        if (result == take_result::ok && r.kind != request_kind::charge) mark_allocated(pa.page_of(r.run.first), z, r.order, r.n);
       }
       z.lock.unlock();
     }
     if (result == take_result::ok) outcome = zone_result::ok;
     if (result == take_result::needs_metadata) {
-      if (charge_block_metadata(pa, r, needs.metadata))
+      if (charge_metadata_for(pa, r.gfp, needs.metadata))
         request.metadata_credit += needs.metadata;
       else
         request.no_fresh = true;
@@ -153,11 +145,8 @@ bool attempt_zone(page_allocator& pa, zone& z, request& r) noexcept {
 page* finish(page_allocator& pa, const request& r) noexcept {
   page* const head = &pa.page_of(r.run.first);
   const bool compound = has(r.gfp, gfp::comp) && r.order > 0 && r.kind == request_kind::block;
-  head->order = static_cast<uint8_t>(r.order);
-  head->zone = static_cast<uint8_t>(r.zone);
   head->flags = static_cast<uint8_t>((compound ? page_flag_compound : 0) | (r.type == migratetype::movable ? page_flag_movable : 0));
   head->next = head->prev = pfn_t();
-  head->run = {static_cast<uint32_t>(r.n), 0};
   head->word = 0;
   for (uint64_t& word : head->private_words) word = 0;
   if (compound) {
@@ -170,7 +159,6 @@ page* finish(page_allocator& pa, const request& r) noexcept {
       tail.prev = pfn_t(i);  // distance to the head, for who has no page_allocator at hand
     }
   }
-  head->refcount.store_relaxed(1);
   return head;
 }
 

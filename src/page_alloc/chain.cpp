@@ -56,7 +56,7 @@ bool take_from_pool(page_allocator& pa, request& r) noexcept {
   if (r.highest < zone_idx::normal) return false;
   const pfn_t pfn = stack_pop(pa, pa.memalloc_pool);
   if (pfn.is_none()) return false;
-  pa.page_of(pfn).kind = page_kind::allocated;
+  mark_allocated(pa.page_of(pfn), pa.zones[raw(zone_idx::normal)], 0, 1);
   r.run = {};
   r.run.first = pfn;
   r.run.dirty.words[0] = 1;

@@ -122,7 +122,7 @@ pfn_t cpu_list_take(page_allocator& pa, zone& z, unsigned order, migratetype typ
   if (!pfn.is_none()) {
     sub_pages(*cpu, 1u << order);
     cpu->nr_allocated.store_relaxed(cpu->nr_allocated.load_relaxed() + (uint64_t{1} << order));
-    pa.page_of(pfn).kind = page_kind::allocated;
+    mark_allocated(pa.page_of(pfn), z, order, uint64_t{1} << order);
   }
   cpu->lock.unlock();
   return pfn;

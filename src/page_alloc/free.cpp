@@ -152,16 +152,12 @@ void split_page(page_allocator& pa, page* p, order_t order) noexcept {
   const uint32_t references = p->refcount.load_relaxed();
   for (uint64_t i = 0; i < nr_pages(order).raw(); ++i) {
     page& q = p[i];
-    q.kind = page_kind::allocated;
-    q.zone = p->zone;
+    mark_allocated(q, zone_of(pa, *p), 0, 1);
     q.flags = p->flags;
-    q.order = 0;
     q.next = q.prev = pfn_t();
-    q.run = {1, p->run.owner_tag};
     q.word = i == 0 ? q.word : 0;
     q.refcount.store_relaxed(references);
   }
-  (void)pa;
 }
 
 page* compound_head(page_allocator& pa, page* p) noexcept { return p->kind == page_kind::tail ? &pa.page_of(p->head) : p; }

@@ -31,6 +31,16 @@ inline bool is_allocated_head(const page& p) noexcept { return p.kind == page_ki
 /// Pages of the block or run that p heads.
 inline uint64_t pages_of_head(const page& p) noexcept { return p.kind == page_kind::allocated ? p.run.nr_pages : uint64_t{1} << p.order; }
 
+/// Makes a page the head of n pages that are handed out, with one reference. Under the lock that took them, so that whoever looks under
+/// the same lock (the walk, the child of a fork) sees nothing half done.
+inline void mark_allocated(page& head, const zone& z, unsigned order, uint64_t n) noexcept {
+  head.kind = page_kind::allocated;
+  head.order = static_cast<uint8_t>(order);
+  head.zone = static_cast<uint8_t>(z.idx);
+  head.run = {static_cast<uint32_t>(n), 0};
+  head.refcount.store_relaxed(1);
+}
+
 /// Free pages of a zone as watermarks see them.
 inline uint64_t zone_free(const zone& z) noexcept {
   const uint64_t managed = z.managed.load_relaxed(), taken = z.taken.load_relaxed();

@@ -91,6 +91,12 @@ bool charge_metadata(page_allocator& pa, uint64_t n) noexcept {
   return charged;
 }
 
+bool charge_metadata_for(page_allocator& pa, gfp_t gfp, uint64_t n) noexcept {
+  if (charge_metadata(pa, n)) return true;
+  if (!may_block(current_gfp(gfp))) return false;
+  return give_back_zone(pa, pa.zones[raw(zone_idx::normal)], n, true, false) != 0 && charge_metadata(pa, n);
+}
+
 void uncharge_metadata(page_allocator& pa, uint64_t n) noexcept {
   const uint64_t old = pa.metadata_pages.fetch_sub_relaxed(n);
   KMEM_ASSERT(old >= n);

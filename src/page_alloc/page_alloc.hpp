@@ -195,6 +195,8 @@ void uncharge_pages(page_allocator& pa, int zone, nr_pages_t n) noexcept;
 
 /// Counts metadata in the budget, shrinking NORMAL past the allowance. Return: false if the budget has no room. Context: any.
 bool charge_metadata(page_allocator& pa, uint64_t n) noexcept;
+/// The same; if `gfp` may block, free pages of NORMAL are given back to the system to make room.
+bool charge_metadata_for(page_allocator& pa, gfp_t gfp, uint64_t n) noexcept;
 void uncharge_metadata(page_allocator& pa, uint64_t n) noexcept;
 
 /// Empties the CPU lists into the free areas. may_wait false: only those whose lock is free. Return: pages moved.

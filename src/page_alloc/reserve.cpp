@@ -67,10 +67,8 @@ uint64_t fetch(page_allocator& pa, zone& z, unsigned order, uint64_t wanted, uin
 void return_pages(page_allocator& pa, zone& z, pfn_t first, uint64_t n) noexcept {
   for (uint64_t i = 0; i < n; ++i) {
     page& p = pa.page_of(first + nr_pages_t(i));
-    p.kind = page_kind::allocated;
-    p.zone = static_cast<uint8_t>(z.idx);
-    p.order = 0;
-    p.run.nr_pages = 1;
+    mark_allocated(p, z, 0, 1);
+    p.refcount.store_relaxed(0);
     free_head(pa, &p);
   }
 }
@@ -142,7 +140,7 @@ pfn_t reserve_take(page_allocator& pa, zone& z) noexcept {
   const pfn_t pfn = stack_pop(pa, z.reserve);
   if (pfn.is_none()) return pfn;
   z.taken.fetch_add_relaxed(1);
-  pa.page_of(pfn).kind = page_kind::allocated;
+  mark_allocated(pa.page_of(pfn), z, 0, 1);
   pa.stats.reserve_used.fetch_add_relaxed(1);
   return pfn;
 }

@@ -105,13 +105,9 @@ bool resize_run(page_allocator& pa, page* p, nr_pages_t wanted, gfp_t gfp) noexc
   if (n < old) {
     // What is cut off becomes a run of its own and is freed like any other.
     page* const tail = p + n;
-    tail->kind = page_kind::allocated;
-    tail->zone = p->zone;
+    mark_allocated(*tail, z, order_of(old - n), old - n);
     tail->flags = 0;
-    tail->order = static_cast<uint8_t>(order_of(old - n));
     tail->next = tail->prev = pfn_t();
-    tail->run = {static_cast<uint32_t>(old - n), 0};
-    tail->refcount.store_relaxed(1);
     p->run.nr_pages = static_cast<uint32_t>(n);
     p->order = static_cast<uint8_t>(order_of(n));
     p->flags = static_cast<uint8_t>(p->flags & ~page_flag_compound);

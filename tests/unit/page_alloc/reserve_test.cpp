@@ -25,9 +25,6 @@ TEST(reserve, is_backed_from_the_start_and_part_of_free) {
   for (pfn_t pfn = reserve_take(*m, z); !pfn.is_none(); pfn = reserve_take(*m, z)) {
     EXPECT_TRUE(is_resident(m, pfn));
     page& p = m->page_of(pfn);
-    p.run.nr_pages = 1;
-    p.order = 0;
-    p.refcount.store_relaxed(1);
     taken.push_back(&p);
   }
   EXPECT_EQ(taken.size(), z.watermarks[0]);
