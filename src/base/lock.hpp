@@ -57,6 +57,12 @@ class KMEM_CAPABILITY("ranked lock") ranked_lock {
     lock();
     return true;
   }
+  /// The same for fork's prepare handlers, which have raised `depth` themselves. Context: inside one nest_guard.
+  [[nodiscard]] bool lock_for_fork() noexcept KMEM_TRY_ACQUIRE(true) KMEM_NO_ANALYSIS {
+    if (KMEM_UNLIKELY(current().depth > current().fork_levels + 1)) return try_lock();
+    lock();
+    return true;
+  }
   /// For assertions: held by somebody.
   bool is_locked() const noexcept { return word_.peek() != 0; }
   lock_rank rank() const noexcept { return rank_; }

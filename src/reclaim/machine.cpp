@@ -11,129 +11,146 @@
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
-  namespace {
+namespace {
 
-  uint64_t reclaim_op(void* context, gfp_t gfp, uint64_t nr_pages) noexcept {
-    return run_callbacks(*static_cast<machine*>(context), gfp, nr_pages);
-  }
+uint64_t reclaim_op(void* context, gfp_t gfp, uint64_t nr_pages) noexcept {
+  return run_callbacks(*static_cast<machine*>(context), gfp, nr_pages);
+}
 
-  void forget_callbacks(machine& m) noexcept {
-    const lock_guard lock(m.callbacks_lock);
-    for (machine::callback_entry& entry : m.callbacks) entry = {};
-    m.running_callbacks = nullptr;
-    m.nr_callbacks.store_relaxed(0);
-    m.next_callback.store_relaxed(0);
-  }
+void forget_callbacks(machine& m) noexcept {
+  const lock_guard lock(m.callbacks_lock);
+  for (machine::callback_entry& entry : m.callbacks) entry = {};
+  m.running_callbacks = nullptr;
+  m.nr_callbacks.store_relaxed(0);
+  m.next_callback.store_relaxed(0);
+}
 
-  /// The layers above page_alloc, from the lowest one. Return: err::ok, or why not, with all of them down again.
-  err init_upper_layers(machine& m) noexcept {
-    err result = slab_init(m);
-    if (result != err::ok) return result;
-    result = kmalloc_init(m);
+/// The layers above page_alloc, from the lowest one. Return: err::ok, or why not, with all of them down again.
+err init_upper_layers(machine& m) noexcept {
+  err result = slab_init(m);
+  if (result != err::ok) return result;
+  result = kmalloc_init(m);
+  if (result == err::ok) {
+    result = vmalloc_init(m);
     if (result == err::ok) {
-      result = vmalloc_init(m);
-      if (result == err::ok) {
-        result = register_reclaim_ops(m, {&m, nullptr, reclaim_op, nullptr});
-        if (result == err::ok) return result;
-        vmalloc_destroy(m);
-      }
-      kmalloc_destroy(m);
+      result = register_reclaim_ops(m, {&m, nullptr, reclaim_op, nullptr});
+      if (result == err::ok) return result;
+      vmalloc_destroy(m);
     }
-    slab_destroy(m);
+    kmalloc_destroy(m);
+  }
+  slab_destroy(m);
+  return result;
+}
+
+void describe(config_error& error, const machine_config& config, err result) noexcept {
+  const budget_choice budget = choose_budget_explained(config);
+  text_writer text(error.text, sizeof error.text);
+  text.str(result == err::nomem ? "the system gives no memory for a machine" : "no machine can be made");
+  text.str(" with a budget of ").dec(budget.pages.raw() << (page_shift - 10)).str(" KiB (from ").str(budget_source_name(budget.source));
+  text.str("): ").str(result == err::nomem ? "lower mem= or raise RLIMIT_AS and RLIMIT_DATA" : "raise mem= or make its zones smaller");
+}
+
+}  // namespace
+
+err machine_init(machine& m, const machine_config& config, config_error& error) noexcept {
+  if (!config_is_valid(config, error)) return err::inval;
+  forget_callbacks(m);
+  err result = page_alloc_init(m, config);
+  if (result == err::ok) {
+    result = init_upper_layers(m);
+    if (result != err::ok) page_alloc_destroy(m);
+  }
+  if (result != err::ok) {
+    describe(error, config, result);
     return result;
   }
+  for (unsigned point = 0; point < nr_fail_points; ++point)  // after set-up: what fails then is what the user does
+    if (config.fail[point].probability != 0) set_fail_attributes(static_cast<fail_point>(point), config.fail[point]);
+  return err::ok;
+}
 
-  void describe(config_error& error, const machine_config& config, err result) noexcept {
-    const budget_choice budget = choose_budget_explained(config);
-    text_writer text(error.text, sizeof error.text);
-    text.str(result == err::nomem ? "the system gives no memory for a machine" : "no machine can be made");
-    text.str(" with a budget of ").dec(budget.pages.raw() << (page_shift - 10)).str(" KiB (from ").str(budget_source_name(budget.source));
-    text.str("): ").str(result == err::nomem ? "lower mem= or raise RLIMIT_AS and RLIMIT_DATA" : "raise mem= or make its zones smaller");
+bool machine_destroy(machine& m) noexcept {
+  const char* const damage = machine_is_valid(m);
+  if (damage != nullptr) {
+    printk(log_level::err, damage, __builtin_strlen(damage));
+    return false;
   }
+  vmalloc_destroy(m);
+  kmalloc_destroy(m);
+  slab_destroy(m);
+  page_alloc_destroy(m);
+  forget_callbacks(m);
+  return true;
+}
 
-  }  // namespace
-
-  err machine_init(machine & m, const machine_config& config, config_error& error) noexcept {
-    if (!config_is_valid(config, error)) return err::inval;
-    forget_callbacks(m);
-    err result = page_alloc_init(m, config);
-    if (result == err::ok) {
-      result = init_upper_layers(m);
-      if (result != err::ok) page_alloc_destroy(m);
-    }
-    if (result != err::ok) {
-      describe(error, config, result);
-      return result;
-    }
-    for (unsigned point = 0; point < nr_fail_points; ++point)  // after set-up: what fails then is what the user does
-      if (config.fail[point].probability != 0) set_fail_attributes(static_cast<fail_point>(point), config.fail[point]);
-    return err::ok;
+const char* machine_is_valid(machine& m) noexcept {
+  if (const char* const damage = page_alloc_is_valid(m)) return damage;
+  if (const char* const damage = slab_is_valid(m)) return damage;
+  if (const char* const damage = vmalloc_is_valid(m)) return damage;
+  const lock_guard lock(m.callbacks_lock);
+  uint32_t used = 0, running = 0, frames = 0;
+  for (const machine::callback_entry& entry : m.callbacks) {
+    used += entry.used ? 1u : 0u;
+    running += entry.running;
   }
+  for (const callback_frame* frame = m.running_callbacks; frame != nullptr; frame = frame->next) ++frames;
+  if (used != m.nr_callbacks.peek()) return "reclaim: nr_callbacks does not match the used entries";
+  if (running != frames) return "reclaim: threads inside callbacks do not match the frames";
+  return nullptr;
+}
 
-  bool machine_destroy(machine & m) noexcept {
-    const char* const damage = machine_is_valid(m);
-    if (damage != nullptr) {
-      printk(log_level::err, damage, __builtin_strlen(damage));
-      return false;
-    }
-    vmalloc_destroy(m);
-    kmalloc_destroy(m);
-    slab_destroy(m);
-    page_alloc_destroy(m);
-    forget_callbacks(m);
-    return true;
-  }
+namespace {
 
-  const char* machine_is_valid(machine & m) noexcept {
-    if (const char* const damage = page_alloc_is_valid(m)) return damage;
-    if (const char* const damage = slab_is_valid(m)) return damage;
-    if (const char* const damage = vmalloc_is_valid(m)) return damage;
-    const lock_guard lock(m.callbacks_lock);
-    uint32_t used = 0, running = 0, frames = 0;
-    for (const machine::callback_entry& entry : m.callbacks) {
-      used += entry.used ? 1u : 0u;
-      running += entry.running;
-    }
-    for (const callback_frame* frame = m.running_callbacks; frame != nullptr; frame = frame->next) ++frames;
-    if (used != m.nr_callbacks.peek()) return "reclaim: nr_callbacks does not match the used entries";
-    if (running != frames) return "reclaim: threads inside callbacks do not match the frames";
-    return nullptr;
-  }
+void end_fork_level() noexcept {
+  arch::compiler_barrier();
+  task_context& task = current();
+  if (--task.depth == 0) task.fork_levels = 0;
+}
 
-  void machine_fork_prepare(machine & m) noexcept {
-    fork_prepare(m.callbacks_lock, m.callbacks_fork);
-    vmalloc_fork_prepare(m);
-    slab_fork_prepare(m);
-    page_alloc_fork_prepare(m);
-  }
+}  // namespace
 
-  void machine_fork_parent(machine & m) noexcept {
-    page_alloc_fork_parent(m);
-    slab_fork_parent(m);
-    vmalloc_fork_parent(m);
-    fork_parent(m.callbacks_lock, m.callbacks_fork);
-  }
+// From the first lock on, what a signal handler, or a fork handler of the program's own, asks of the library on this thread is nested: it
+// must not wait for locks that its own thread holds.
+void machine_fork_prepare(machine& m) noexcept {
+  task_context& task = current();
+  if (task.depth++ == 0) task.fork_levels = 1;
+  arch::compiler_barrier();
+  fork_prepare(m.callbacks_lock, m.callbacks_fork);
+  vmalloc_fork_prepare(m);
+  slab_fork_prepare(m);
+  page_alloc_fork_prepare(m);
+}
 
-  void machine_fork_child(machine & m) noexcept {
-    page_alloc_fork_child(m);
-    slab_fork_child(m);
-    vmalloc_fork_child(m);
-    const bool alone = m.callbacks_fork.held;
-    fork_child(m.callbacks_lock, m.callbacks_fork);
-    if (!alone) return;
-    // Other threads are gone, and with them what they had been running.
-    const lock_guard lock(m.callbacks_lock);
-    callback_frame** link = &m.running_callbacks;
-    while (*link != nullptr) {
-      callback_frame& frame = **link;
-      if (frame.thread == &current()) {
-        link = &frame.next;
-      } else {
-        *link = frame.next;
-        --m.callbacks[frame.number].running;
-      }
+void machine_fork_parent(machine& m) noexcept {
+  page_alloc_fork_parent(m);
+  slab_fork_parent(m);
+  vmalloc_fork_parent(m);
+  fork_parent(m.callbacks_lock, m.callbacks_fork);
+  end_fork_level();
+}
+
+void machine_fork_child(machine& m) noexcept {
+  page_alloc_fork_child(m);
+  slab_fork_child(m);
+  vmalloc_fork_child(m);
+  const bool alone = m.callbacks_fork.held;
+  fork_child(m.callbacks_lock, m.callbacks_fork);
+  end_fork_level();
+  if (!alone) return;
+  // Other threads are gone, and with them what they had been running.
+  const lock_guard lock(m.callbacks_lock);
+  callback_frame** link = &m.running_callbacks;
+  while (*link != nullptr) {
+    callback_frame& frame = **link;
+    if (frame.thread == &current()) {
+      link = &frame.next;
+    } else {
+      *link = frame.next;
+      --m.callbacks[frame.number].running;
     }
   }
+}
 
 }  // inline namespace
 }  // namespace kmem

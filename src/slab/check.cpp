@@ -39,6 +39,16 @@ void for_each_lock(slab_allocator& sa, Visit visit) noexcept KMEM_NO_ANALYSIS {
       if (kmem_cache* const cache = sa.caches[id].load_relaxed()) visit(cache->*each);
 }
 
+/// The locks that were visited, but the list's last: while it is held the same caches are there, and in the same order.
+template <class Release>
+void release_each_lock(slab_allocator& sa, Release release) noexcept KMEM_NO_ANALYSIS {
+  uint32_t number = 0;
+  for_each_lock(sa, [&](ranked_lock& lock) KMEM_NO_ANALYSIS {
+    if (number++ != 0) release(lock, number - 1);
+  });
+  release(sa.cache_list_lock, 0u);
+}
+
 kmem_cache* cache_by_id(slab_allocator& sa, uint32_t id) noexcept { return id < max_caches ? sa.caches[id].load_relaxed() : nullptr; }
 
 const char* check_slab(slab_allocator& sa, const kmem_cache& cache, page& head) noexcept {
@@ -234,7 +244,7 @@ const char* slab_is_valid(slab_allocator& sa) noexcept {
   nest_guard guard;
   for_each_lock(sa, hold);
   const char* const wrong = walk(sa);
-  for_each_lock(sa, let_go);
+  release_each_lock(sa, [](ranked_lock& lock, uint32_t) KMEM_NO_ANALYSIS { let_go(lock); });
   return wrong;
 }
 
@@ -292,15 +302,13 @@ void slab_fork_prepare(slab_allocator& sa) noexcept KMEM_NO_ANALYSIS {
   for_each_lock(sa, [&](ranked_lock& lock) KMEM_NO_ANALYSIS {
     const uint32_t n = number++;
     current().held_ranks = 0;
-    if (lock.lock_unless_nested()) sa.fork_locks[n / 64] |= uint64_t{1} << (n % 64);
+    if (lock.lock_for_fork()) sa.fork_locks[n / 64] |= uint64_t{1} << (n % 64);
     current().held_ranks = held;
   });
 }
 
 void slab_fork_parent(slab_allocator& sa) noexcept KMEM_NO_ANALYSIS {
-  uint32_t number = 0;
-  for_each_lock(sa, [&](ranked_lock& lock) KMEM_NO_ANALYSIS {
-    const uint32_t n = number++;
+  release_each_lock(sa, [&](ranked_lock& lock, uint32_t n) KMEM_NO_ANALYSIS {
     if ((sa.fork_locks[n / 64] >> (n % 64) & 1) != 0) let_go(lock);
   });
 }
@@ -309,7 +317,7 @@ void slab_fork_child(slab_allocator& sa) noexcept {
   uint32_t number = 0;
   for_each_lock(sa, [&](ranked_lock& lock) noexcept {
     const uint32_t n = number++;
-    if ((sa.fork_locks[n / 64] >> (n % 64) & 1) != 0 || current().depth == 0) lock.reinit_after_fork();
+    if ((sa.fork_locks[n / 64] >> (n % 64) & 1) != 0 || current().depth == current().fork_levels) lock.reinit_after_fork();
   });
 }
 
