@@ -45,6 +45,21 @@ TEST(metadata, takes_nothing_that_is_committed) {
   uncharge_metadata(*m, room);
 }
 
+TEST(metadata, takes_the_place_of_free_pages_for_who_may_wait) {
+  test_machine m;
+  {
+    held_pages held(*m);
+    held.exhaust(gfp::kernel | gfp::noretry);
+  }
+  drain_cpu_pages(*m, true);
+  const uint64_t room = m->metadata_allowance - m->metadata_pages.load_relaxed() + zone_headroom(m.normal());
+  ASSERT_GT(m.normal().present_free.load_relaxed(), 100u) << "free, and backed";
+  EXPECT_FALSE(charge_metadata_for(*m, gfp::nowait, room + 100));
+  EXPECT_TRUE(charge_metadata_for(*m, gfp::kernel, room + 100));
+  m.check();
+  uncharge_metadata(*m, room + 100);
+}
+
 TEST(metadata, of_a_block_is_charged_once_and_returned_when_it_is_given_back) {
   test_machine m(small_config(uint64_t{128} << 20));
   const uint64_t before = m->metadata_pages.load_relaxed();
