@@ -29,10 +29,10 @@ struct zone_info {
 };
 
 struct memory_info {
-  uint64_t limit_bytes = 0;    // the budget: charged + free present + metadata never exceed it
-  uint64_t charged_bytes = 0;  // handed out, vmalloc included
-  uint64_t charged_peak_bytes = 0;
-  uint64_t metadata_bytes = 0;  // descriptors, maps, page tables, per-CPU areas
+  uint64_t limit_bytes = 0;         // the budget: charged + free present + metadata never exceed it
+  uint64_t charged_bytes = 0;       // handed out, vmalloc included
+  uint64_t charged_peak_bytes = 0;  // sum of the zones' peaks, pages in per-CPU lists included
+  uint64_t metadata_bytes = 0;      // descriptors, maps, page tables, per-CPU areas
   uint64_t metadata_peak_bytes = 0;
   uint64_t free_present_bytes = 0;  // free and backed
   uint64_t cpu_list_bytes = 0;

@@ -116,6 +116,7 @@ KMEM_API void kmem_split_page(kmem_page_t *page, unsigned order);
 KMEM_API KMEM_MUST_USE void *kmem_page_address(const kmem_page_t *page);
 KMEM_API KMEM_MUST_USE kmem_page_t *kmem_virt_to_page(const void *address);
 KMEM_API KMEM_MUST_USE uint64_t kmem_page_to_pfn(const kmem_page_t *page);
+KMEM_API KMEM_MUST_USE kmem_page_t *kmem_pfn_to_page(uint64_t pfn);
 KMEM_API KMEM_MUST_USE const char *kmem_page_zone(const kmem_page_t *page);
 KMEM_API KMEM_MUST_USE void *kmem_get_free_pages(kmem_gfp_t gfp, unsigned order);
 KMEM_API KMEM_MUST_USE void *kmem_get_zeroed_page(kmem_gfp_t gfp);

@@ -167,6 +167,8 @@ KMEM_EXPORT void split_page(page* p, unsigned order) noexcept;
 [[nodiscard]] KMEM_EXPORT page* virt_to_page(const void* address) noexcept;
 /// Its page frame number. Context: any.
 [[nodiscard]] KMEM_EXPORT uint64_t page_to_pfn(const page* p) noexcept;
+/// The page with a frame number: the pages of a block have consecutive ones. Context: any. Return: nullptr for a number beyond all pages.
+[[nodiscard]] KMEM_EXPORT page* pfn_to_page(uint64_t pfn) noexcept;
 /// The name of its zone: "DMA", "DMA32", "Normal", "HighMem" or "Movable". Context: any.
 [[nodiscard]] KMEM_EXPORT const char* page_zone(const page* p) noexcept;
 

@@ -6,45 +6,45 @@
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
-  /// Writes a code address: by symbol where somebody outside the core can look it up, else as a number (write_raw_pc).
-  using pc_writer = void (*)(text_writer & out, const void* pc) noexcept;
-  void write_raw_pc(text_writer & out, const void* pc) noexcept;
+/// Writes a code address: by symbol where somebody outside the core can look it up, else as a number (write_raw_pc).
+using pc_writer = void (*)(text_writer& out, const void* pc) noexcept;
+void write_raw_pc(text_writer& out, const void* pc) noexcept;
 
-  /// "DMA", "DMA32", "Normal", "HighMem", "Movable": the kernel's names.
-  const char* zone_name(zone_idx idx) noexcept;
-  /// "Unmovable", "Movable", "Reclaimable".
-  const char* migratetype_name(migratetype type) noexcept;
+/// "DMA", "DMA32", "Normal", "HighMem", "Movable": the kernel's names.
+const char* zone_name(zone_idx idx) noexcept;
+/// "Unmovable", "Movable", "Reclaimable".
+const char* migratetype_name(migratetype type) noexcept;
 
-  // /proc/slabinfo, buddyinfo, zoneinfo, vmstat, meminfo, vmallocinfo. Context: may wait for locks.
-  size_t write_slabinfo(machine & m, char* buffer, size_t capacity) noexcept;
-  size_t write_buddyinfo(machine & m, char* buffer, size_t capacity) noexcept;
-  size_t write_zoneinfo(machine & m, char* buffer, size_t capacity) noexcept;
-  size_t write_vmstat(machine & m, char* buffer, size_t capacity) noexcept;
-  size_t write_meminfo(machine & m, char* buffer, size_t capacity) noexcept;
-  size_t write_vmallocinfo(machine & m, char* buffer, size_t capacity, pc_writer write_pc) noexcept;
+// /proc/slabinfo, buddyinfo, zoneinfo, vmstat, meminfo, vmallocinfo. Context: may wait for locks.
+size_t write_slabinfo(machine& m, char* buffer, size_t capacity) noexcept;
+size_t write_buddyinfo(machine& m, char* buffer, size_t capacity) noexcept;
+size_t write_zoneinfo(machine& m, char* buffer, size_t capacity) noexcept;
+size_t write_vmstat(machine& m, char* buffer, size_t capacity) noexcept;
+size_t write_meminfo(machine& m, char* buffer, size_t capacity) noexcept;
+size_t write_vmallocinfo(machine& m, char* buffer, size_t capacity, pc_writer write_pc) noexcept;
 
-  /// A failure record in the form of the kernel's "page allocation failure".
-  size_t write_failure(const alloc_failure& failure, char* buffer, size_t capacity, pc_writer write_pc) noexcept;
+/// A failure record in the form of the kernel's "page allocation failure".
+size_t write_failure(const alloc_failure& failure, char* buffer, size_t capacity, pc_writer write_pc) noexcept;
 
-  /// Pages of all slabs, and of those of caches whose objects are reclaimable.
-  struct slab_totals {
-    uint64_t pages = 0, reclaimable_pages = 0;
-  };
-  slab_totals count_slab_pages(machine & m) noexcept;
+/// Pages of all slabs, and of those of caches whose objects are reclaimable.
+struct slab_totals {
+  uint64_t pages = 0, reclaimable_pages = 0;
+};
+slab_totals count_slab_pages(machine& m) noexcept;
 
-  enum class page_use : uint8_t { absent, free, pages, slab };
-  /// What a page block is used for.
-  struct block_use {
-    uint32_t number = 0;
-    zone_idx zone = zone_idx::normal;
-    migratetype type = migratetype::unmovable;
-    uint16_t used = 0, free_present = 0, absent = 0, transit = 0, slab = 0;  // pages; slab is part of used
-    char cache[32] = {};                                                     // the cache with most pages in it
-    page_use pages[pages_per_block] = {};
-  };
-  /// The first opened block with a number of `from` or more. What a used page is used for is read without locks. Return: false if there is
-  /// none.
-  bool read_block_use(machine & m, uint32_t from, block_use & result) noexcept;
+enum class page_use : uint8_t { absent, free, pages, slab };
+/// What a page block is used for.
+struct block_use {
+  uint32_t number = 0;
+  zone_idx zone = zone_idx::normal;
+  migratetype type = migratetype::unmovable;
+  uint16_t used = 0, free_present = 0, absent = 0, transit = 0, slab = 0;  // pages; slab is part of used
+  char cache[32] = {};                                                     // the cache with most pages in it
+  page_use pages[pages_per_block] = {};
+};
+/// The first opened block with a number of `from` or more. What a used page is used for is read without locks. Return: false if there is
+/// none.
+bool read_block_use(machine& m, uint32_t from, block_use& result) noexcept;
 
 }  // inline namespace
 }  // namespace kmem

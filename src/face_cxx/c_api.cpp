@@ -78,6 +78,7 @@ void kmem_split_page(kmem_page_t* page, unsigned order) { kmem::split_page(cxx(p
 void* kmem_page_address(const kmem_page_t* page) { return kmem::page_address(cxx(page)); }
 kmem_page_t* kmem_virt_to_page(const void* address) { return c(kmem::virt_to_page(address)); }
 uint64_t kmem_page_to_pfn(const kmem_page_t* page) { return kmem::page_to_pfn(cxx(page)); }
+kmem_page_t* kmem_pfn_to_page(uint64_t pfn) { return c(kmem::pfn_to_page(pfn)); }
 const char* kmem_page_zone(const kmem_page_t* page) { return kmem::page_zone(cxx(page)); }
 void* kmem_get_free_pages(kmem_gfp_t gfp, unsigned order) { return kmem::get_free_pages(mask(gfp), order); }
 void* kmem_get_zeroed_page(kmem_gfp_t gfp) { return kmem::get_zeroed_page(mask(gfp)); }

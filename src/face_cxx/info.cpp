@@ -122,6 +122,7 @@ bool read_memory_info(memory_info& result) noexcept {
     if (z.nr_blocks == 0) continue;
     zone_info& zone = result.zones[result.nr_zones++];
     fill_zone(*m, z.idx, zone);
+    result.charged_peak_bytes += z.taken_peak.load_relaxed() << page_shift;
     result.charged_bytes += zone.charged_pages << page_shift;
     result.free_present_bytes += zone.present_free_pages << page_shift;
     result.cpu_list_bytes += zone.cpu_list_pages << page_shift;

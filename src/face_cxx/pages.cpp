@@ -34,6 +34,11 @@ page* virt_to_page(const void* address) noexcept {
 }
 
 uint64_t page_to_pfn(const page* p) noexcept { return owner().pfn_of(p).raw(); }
+
+page* pfn_to_page(uint64_t pfn) noexcept {
+  return is_serving() && pfn != 0 && pfn < owner().span_pages ? &owner().page_of(pfn_t(static_cast<uint32_t>(pfn))) : nullptr;
+}
+
 const char* page_zone(const page* p) noexcept { return zone_name(static_cast<zone_idx>(p->zone)); }
 
 void* get_free_pages(gfp_t gfp, unsigned order) noexcept {

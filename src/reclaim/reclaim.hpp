@@ -6,84 +6,84 @@
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
-  inline constexpr unsigned nr_reclaim_callbacks = 64;
+inline constexpr unsigned nr_reclaim_callbacks = 64;
 
-  /// A thread inside a callback: lives on its stack, linked while it runs.
-  struct callback_frame {
-    callback_frame* next = nullptr;
-    const task_context* thread = nullptr;
-    unsigned number = 0;
+/// A thread inside a callback: lives on its stack, linked while it runs.
+struct callback_frame {
+  callback_frame* next = nullptr;
+  const task_context* thread = nullptr;
+  unsigned number = 0;
+};
+
+/// A whole allocator. The process has one (process_machine); tests, tools and the simulation make others.
+struct machine final : vmalloc_allocator {
+  struct callback_entry {
+    reclaim_callback callback;
+    uint32_t running = 0;  // frames of it in running_callbacks
+    bool used = false;
   };
+  ranked_lock callbacks_lock{lock_rank::machine};
+  fork_lock callbacks_fork;
+  callback_entry callbacks[nr_reclaim_callbacks] KMEM_GUARDED_BY(callbacks_lock);
+  callback_frame* running_callbacks KMEM_GUARDED_BY(callbacks_lock) = nullptr;
+  atomic<uint32_t> nr_callbacks{0};   // used entries; written under callbacks_lock
+  atomic<uint32_t> next_callback{0};  // where the next round starts, so that all are asked in turn
+  atomic<uint32_t> callback_ends{0};  // futex word: raised whenever a callback returns
+};
 
-  /// A whole allocator. The process has one (process_machine); tests, tools and the simulation make others.
-  struct machine final : vmalloc_allocator {
-    struct callback_entry {
-      reclaim_callback callback;
-      uint32_t running = 0;  // frames of it in running_callbacks
-      bool used = false;
-    };
-    ranked_lock callbacks_lock{lock_rank::machine};
-    fork_lock callbacks_fork;
-    callback_entry callbacks[nr_reclaim_callbacks] KMEM_GUARDED_BY(callbacks_lock);
-    callback_frame* running_callbacks KMEM_GUARDED_BY(callbacks_lock) = nullptr;
-    atomic<uint32_t> nr_callbacks{0};   // used entries; written under callbacks_lock
-    atomic<uint32_t> next_callback{0};  // where the next round starts, so that all are asked in turn
-    atomic<uint32_t> callback_ends{0};  // futex word: raised whenever a callback returns
-  };
+/// Sets up every layer. Return: err::ok, or why not, with everything given back and `error` set. May sleep.
+[[nodiscard]] err machine_init(machine& m, const machine_config& config, config_error& error) noexcept;
+/// Everything back to the system. Objects still out become invalid. Return: false (and nothing done) when a layer reports damage.
+bool machine_destroy(machine& m) noexcept;
 
-  /// Sets up every layer. Return: err::ok, or why not, with everything given back and `error` set. May sleep.
-  [[nodiscard]] err machine_init(machine & m, const machine_config& config, config_error& error) noexcept;
-  /// Everything back to the system. Objects still out become invalid. Return: false (and nothing done) when a layer reports damage.
-  bool machine_destroy(machine & m) noexcept;
+/// Registers a callback. Context: may sleep. Return: its number, or a negative errno: -22 for a callback without a function or with needs
+/// other than io and fs, -12 when all numbers are taken.
+[[nodiscard]] int register_callback(machine& m, const reclaim_callback& callback) noexcept;
+/// Removes it and waits until nobody runs it. Context: may sleep, not from the callback itself (reported; it then does not wait).
+void unregister_callback(machine& m, int number) noexcept;
+/// The chain's reclaim step: asks the callbacks that `gfp` permits until `nr_pages` are freed. Return: pages freed. Context: no lock
+/// held.
+uint64_t run_callbacks(machine& m, gfp_t gfp, uint64_t nr_pages) noexcept;
 
-  /// Registers a callback. Context: may sleep. Return: its number, or a negative errno: -22 for a callback without a function or with needs
-  /// other than io and fs, -12 when all numbers are taken.
-  [[nodiscard]] int register_callback(machine & m, const reclaim_callback& callback) noexcept;
-  /// Removes it and waits until nobody runs it. Context: may sleep, not from the callback itself (reported; it then does not wait).
-  void unregister_callback(machine & m, int number) noexcept;
-  /// The chain's reclaim step: asks the callbacks that `gfp` permits until `nr_pages` are freed. Return: pages freed. Context: no lock
-  /// held.
-  uint64_t run_callbacks(machine & m, gfp_t gfp, uint64_t nr_pages) noexcept;
-
-  /// Every layer's walk. Return: nullptr, or what is wrong.
-  const char* machine_is_valid(machine & m) noexcept;
-  /// fork handlers over all layers; a face installs them for the process's machine with pthread_atfork.
-  void machine_fork_prepare(machine & m) noexcept;
-  void machine_fork_parent(machine & m) noexcept;
-  void machine_fork_child(machine & m) noexcept;
+/// Every layer's walk. Return: nullptr, or what is wrong.
+const char* machine_is_valid(machine& m) noexcept;
+/// fork handlers over all layers; a face installs them for the process's machine with pthread_atfork.
+void machine_fork_prepare(machine& m) noexcept;
+void machine_fork_parent(machine& m) noexcept;
+void machine_fork_child(machine& m) noexcept;
 
 #if !defined(KMEM_SIM)
 
-  // The process's machine: set up at the first use, from KMEM_CMDLINE.
+// The process's machine: set up at the first use, from KMEM_CMDLINE.
 
-  enum class machine_state : uint32_t { fresh, starting, serving, refused };
+enum class machine_state : uint32_t { fresh, starting, serving, refused };
 
-  struct process_slot {
-    machine object;
-    atomic<machine_state> state{machine_state::fresh};  // a futex word; written by the starter
-    atomic<const task_context*> starter{nullptr};       // thread that sets it up
-  };
-  extern constinit process_slot process;
+struct process_slot {
+  machine object;
+  atomic<machine_state> state{machine_state::fresh};  // a futex word; written by the starter
+  atomic<const task_context*> starter{nullptr};       // thread that sets it up
+};
+extern constinit process_slot process;
 
-  /// What a face wants to be different from the usual configuration, before KMEM_CMDLINE is read.
-  using config_defaults = void (*)(machine_config & config) noexcept;
+/// What a face wants to be different from the usual configuration, before KMEM_CMDLINE is read.
+using config_defaults = void (*)(machine_config& config) noexcept;
 
-  /// Sets the process's machine up if nobody has. Return: nullptr when that is refused (reported once), and for a signal handler or a
-  /// message
-  /// sink that interrupted the set-up on the same thread. Context: any (raw system calls only).
-  KMEM_COLD machine* start_process_machine(config_defaults defaults) noexcept;
-  /// The process's machine. Context: any. Return: nullptr as above.
-  inline machine* serving_machine(config_defaults defaults = nullptr) noexcept {
-    if (KMEM_LIKELY(process.state.load_acquire() == machine_state::serving)) return &process.object;  // pairs: machine_state
-    return start_process_machine(defaults);
-  }
-  /// Set-up with a configuration of the caller's, before first use. Return: err::exist when it is already serving.
-  [[nodiscard]] err process_machine_init(const machine_config& config, config_error& error) noexcept;
+/// Sets the process's machine up if nobody has. Return: nullptr when that is refused (reported once), and for a signal handler or a
+/// message
+/// sink that interrupted the set-up on the same thread. Context: any (raw system calls only).
+KMEM_COLD machine* start_process_machine(config_defaults defaults) noexcept;
+/// The process's machine. Context: any. Return: nullptr as above.
+inline machine* serving_machine(config_defaults defaults = nullptr) noexcept {
+  if (KMEM_LIKELY(process.state.load_acquire() == machine_state::serving)) return &process.object;  // pairs: machine_state
+  return start_process_machine(defaults);
+}
+/// Set-up with a configuration of the caller's, before first use. Return: err::exist when it is already serving.
+[[nodiscard]] err process_machine_init(const machine_config& config, config_error& error) noexcept;
 
-  /// fork handlers of the process's machine; nothing to do while there is none.
-  void process_fork_prepare() noexcept;
-  void process_fork_parent() noexcept;
-  void process_fork_child() noexcept;
+/// fork handlers of the process's machine; nothing to do while there is none.
+void process_fork_prepare() noexcept;
+void process_fork_parent() noexcept;
+void process_fork_child() noexcept;
 
 #endif
 

@@ -8,56 +8,56 @@
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
-  namespace {
+namespace {
 
-  gfp_t first_attempt(size_t size, gfp_t gfp) noexcept {
-    if (size <= page_size) return gfp;
-    gfp_t mask = gfp | gfp::nowarn;
-    if (!has(gfp, gfp::retry_mayfail)) mask |= gfp::noretry;
-    return mask & ~gfp::nofail;  // vmalloc keeps that promise
-  }
+gfp_t first_attempt(size_t size, gfp_t gfp) noexcept {
+  if (size <= page_size) return gfp;
+  gfp_t mask = gfp | gfp::nowarn;
+  if (!has(gfp, gfp::retry_mayfail)) mask |= gfp::noretry;
+  return mask & ~gfp::nofail;  // vmalloc keeps that promise
+}
 
-  }  // namespace
+}  // namespace
 
-  void* kvmalloc(vmalloc_allocator & va, size_t size, gfp_t gfp, const void* caller) noexcept {
-    void* const p = kmalloc(va, size, first_attempt(size, gfp));
-    if (p != nullptr || size <= page_size || !may_block(current_gfp(gfp))) return p;
-    return vmalloc(va, size, gfp, caller);
-  }
+void* kvmalloc(vmalloc_allocator& va, size_t size, gfp_t gfp, const void* caller) noexcept {
+  void* const p = kmalloc(va, size, first_attempt(size, gfp));
+  if (p != nullptr || size <= page_size || !may_block(current_gfp(gfp))) return p;
+  return vmalloc(va, size, gfp, caller);
+}
 
-  void kvfree(vmalloc_allocator & va, const void* p) noexcept {
-    if (is_zero_or_null(p) || va.contains(p)) return kfree(va, p);
-    vfree(va, p);
-  }
+void kvfree(vmalloc_allocator& va, const void* p) noexcept {
+  if (is_zero_or_null(p) || va.contains(p)) return kfree(va, p);
+  vfree(va, p);
+}
 
-  size_t kvsize(vmalloc_allocator & va, const void* p) noexcept {
-    if (is_zero_or_null(p) || va.contains(p)) return ksize(va, p);
-    return vmalloc_size(va, p);
-  }
+size_t kvsize(vmalloc_allocator& va, const void* p) noexcept {
+  if (is_zero_or_null(p) || va.contains(p)) return ksize(va, p);
+  return vmalloc_size(va, p);
+}
 
-  void* kvrealloc(vmalloc_allocator & va, const void* old, size_t size, gfp_t gfp, const void* caller) noexcept {
-    if (is_zero_or_null(old)) return kvmalloc(va, size, gfp, caller);
-    if (size == 0) {
-      kvfree(va, old);
-      return zero_size_ptr;
-    }
-    const size_t have = kvsize(va, old);
-    if (have == 0) {  // kvfree reports what the pointer is; it was not ours, so nothing can be kept
-      kvfree(va, old);
-      return nullptr;
-    }
-    if (va.contains(old)) {
-      void* const moved = krealloc(va, old, size, first_attempt(size, gfp));
-      if (moved != nullptr) return moved;
-    } else if (size <= have) {
-      return const_cast<void*>(old);
-    }
-    void* const fresh = kvmalloc(va, size, gfp, caller);
-    if (fresh == nullptr) return nullptr;
-    __builtin_memcpy(fresh, old, have < size ? have : size);
+void* kvrealloc(vmalloc_allocator& va, const void* old, size_t size, gfp_t gfp, const void* caller) noexcept {
+  if (is_zero_or_null(old)) return kvmalloc(va, size, gfp, caller);
+  if (size == 0) {
     kvfree(va, old);
-    return fresh;
+    return zero_size_ptr;
   }
+  const size_t have = kvsize(va, old);
+  if (have == 0) {  // kvfree reports what the pointer is; it was not ours, so nothing can be kept
+    kvfree(va, old);
+    return nullptr;
+  }
+  if (va.contains(old)) {
+    void* const moved = krealloc(va, old, size, first_attempt(size, gfp));
+    if (moved != nullptr) return moved;
+  } else if (size <= have) {
+    return const_cast<void*>(old);
+  }
+  void* const fresh = kvmalloc(va, size, gfp, caller);
+  if (fresh == nullptr) return nullptr;
+  __builtin_memcpy(fresh, old, have < size ? have : size);
+  kvfree(va, old);
+  return fresh;
+}
 
 }  // inline namespace
 }  // namespace kmem

@@ -16,138 +16,138 @@ extern "C" char** environ;
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
-  constinit process_slot process{};
+constinit process_slot process{};
 
-  namespace {
+namespace {
 
-  constexpr uint64_t recheck_ns = 1'000'000'000;         // arbitrary: waiters look again even if nobody wakes them
-  constexpr size_t environment_bytes = size_t{4} << 20;  // more than the system lets a process start with by default
+constexpr uint64_t recheck_ns = 1'000'000'000;         // arbitrary: waiters look again even if nobody wakes them
+constexpr size_t environment_bytes = size_t{4} << 20;  // more than the system lets a process start with by default
 
-  // Whether this thread's fork handlers hold the machine's locks: others may fork, or set the machine up, at the same time.
-  constinit thread_local bool locked_for_fork = false;
+// Whether this thread's fork handlers hold the machine's locks: others may fork, or set the machine up, at the same time.
+constinit thread_local bool locked_for_fork = false;
 
-  uint32_t* state_word() noexcept { return reinterpret_cast<uint32_t*>(process.state.word()); }
+uint32_t* state_word() noexcept { return reinterpret_cast<uint32_t*>(process.state.word()); }
 
-  /// What follows `NAME=` if an entry of the environment is that variable.
-  const char* value_of(const char* entry) noexcept {
-    const char* name = "KMEM_CMDLINE=";
-    while (*name != '\0')
-      if (*entry++ != *name++) return nullptr;
-    return entry;
+/// What follows `NAME=` if an entry of the environment is that variable.
+const char* value_of(const char* entry) noexcept {
+  const char* name = "KMEM_CMDLINE=";
+  while (*name != '\0')
+    if (*entry++ != *name++) return nullptr;
+  return entry;
+}
+
+/// Looks KMEM_CMDLINE up in /proc/self/environ, read to `buffer`.
+const char* value_in(const char* buffer, long length) noexcept {
+  for (const char* entry = buffer; entry < buffer + length;) {
+    if (const char* const value = value_of(entry)) return value;
+    while (*entry != '\0') ++entry;
+    ++entry;
   }
+  return nullptr;
+}
 
-  /// Looks KMEM_CMDLINE up in /proc/self/environ, read to `buffer`.
-  const char* value_in(const char* buffer, long length) noexcept {
-    for (const char* entry = buffer; entry < buffer + length;) {
-      if (const char* const value = value_of(entry)) return value;
-      while (*entry != '\0') ++entry;
-      ++entry;
-    }
-    return nullptr;
+/// Applies KMEM_CMDLINE. Return: false with `error` set when it is wrong.
+bool read_cmdline(machine_config& config, config_error& error) noexcept {
+  if (environ != nullptr) {
+    for (char** entry = environ; *entry != nullptr; ++entry)
+      if (const char* const value = value_of(*entry)) return parse_config(value, config, error);
+    return true;
   }
+  auto* const buffer = static_cast<char*>(plat::map_guarded(environment_bytes));
+  if (buffer == nullptr || !plat::open(buffer, environment_bytes)) {
+    if (buffer != nullptr) plat::unmap(buffer, environment_bytes);
+    text_writer(error.text, sizeof error.text).str("cannot be read: the system gives no memory to read /proc/self/environ to");
+    return false;
+  }
+  const long length = plat::read_file("/proc/self/environ", buffer, environment_bytes);
+  const char* const value = length > 0 ? value_in(buffer, length) : nullptr;
+  const bool right = value == nullptr || parse_config(value, config, error);
+  plat::unmap(buffer, environment_bytes);
+  return right;
+}
 
-  /// Applies KMEM_CMDLINE. Return: false with `error` set when it is wrong.
-  bool read_cmdline(machine_config& config, config_error& error) noexcept {
-    if (environ != nullptr) {
-      for (char** entry = environ; *entry != nullptr; ++entry)
-        if (const char* const value = value_of(*entry)) return parse_config(value, config, error);
+/// Makes the step to `starting`. Return: true if this thread is the starter now; else `state` is final for it.
+bool become_starter(bool retry_refused, machine_state& state) noexcept {
+  for (;;) {
+    state = process.state.load_acquire();  // pairs: machine_state
+    if (state == machine_state::serving || (state == machine_state::refused && !retry_refused)) return false;
+    if (state != machine_state::starting) {
+      if (!process.state.try_cmpxchg_acquire(state, machine_state::starting)) continue;  // pairs: machine_state
+      process.starter.store_relaxed(&current());
       return true;
     }
-    auto* const buffer = static_cast<char*>(plat::map_guarded(environment_bytes));
-    if (buffer == nullptr || !plat::open(buffer, environment_bytes)) {
-      if (buffer != nullptr) plat::unmap(buffer, environment_bytes);
-      text_writer(error.text, sizeof error.text).str("cannot be read: the system gives no memory to read /proc/self/environ to");
-      return false;
-    }
-    const long length = plat::read_file("/proc/self/environ", buffer, environment_bytes);
-    const char* const value = length > 0 ? value_in(buffer, length) : nullptr;
-    const bool right = value == nullptr || parse_config(value, config, error);
-    plat::unmap(buffer, environment_bytes);
-    return right;
+    if (process.starter.load_relaxed() == &current()) return false;
+    plat::futex_wait(state_word(), static_cast<uint32_t>(machine_state::starting), recheck_ns);
   }
+}
 
-  /// Makes the step to `starting`. Return: true if this thread is the starter now; else `state` is final for it.
-  bool become_starter(bool retry_refused, machine_state& state) noexcept {
-    for (;;) {
-      state = process.state.load_acquire();  // pairs: machine_state
-      if (state == machine_state::serving || (state == machine_state::refused && !retry_refused)) return false;
-      if (state != machine_state::starting) {
-        if (!process.state.try_cmpxchg_acquire(state, machine_state::starting)) continue;  // pairs: machine_state
-        process.starter.store_relaxed(&current());
-        return true;
-      }
-      if (process.starter.load_relaxed() == &current()) return false;
-      plat::futex_wait(state_word(), static_cast<uint32_t>(machine_state::starting), recheck_ns);
-    }
+void finish_start(machine_state state) noexcept {
+  process.starter.store_relaxed(nullptr);
+  process.state.store_release(state);  // pairs: machine_state
+  plat::futex_wake(state_word(), 0x7fffffff);
+}
+
+}  // namespace
+
+machine* start_process_machine(config_defaults defaults) noexcept {
+  machine_state state{};
+  if (!become_starter(false, state)) return state == machine_state::serving ? &process.object : nullptr;
+  machine_config config;
+  config_error error;
+  const char* source = "kmem: KMEM_CMDLINE: ";
+  if (defaults != nullptr) defaults(config);
+  bool started = read_cmdline(config, error);
+  if (started) {
+    source = "kmem: cannot start: ";
+    started = machine_init(process.object, config, error) == err::ok;
   }
-
-  void finish_start(machine_state state) noexcept {
-    process.starter.store_relaxed(nullptr);
-    process.state.store_release(state);  // pairs: machine_state
-    plat::futex_wake(state_word(), 0x7fffffff);
+  if (!started) {
+    char text[320];
+    text_writer line(text, sizeof text);
+    line.str(source).str(error.text).str("; every allocation will fail");
+    printk(log_level::err, text, line.length());
   }
+  finish_start(started ? machine_state::serving : machine_state::refused);
+  return started ? &process.object : nullptr;
+}
 
-  }  // namespace
-
-  machine* start_process_machine(config_defaults defaults) noexcept {
-    machine_state state{};
-    if (!become_starter(false, state)) return state == machine_state::serving ? &process.object : nullptr;
-    machine_config config;
-    config_error error;
-    const char* source = "kmem: KMEM_CMDLINE: ";
-    if (defaults != nullptr) defaults(config);
-    bool started = read_cmdline(config, error);
-    if (started) {
-      source = "kmem: cannot start: ";
-      started = machine_init(process.object, config, error) == err::ok;
-    }
-    if (!started) {
-      char text[320];
-      text_writer line(text, sizeof text);
-      line.str(source).str(error.text).str("; every allocation will fail");
-      printk(log_level::err, text, line.length());
-    }
-    finish_start(started ? machine_state::serving : machine_state::refused);
-    return started ? &process.object : nullptr;
+err process_machine_init(const machine_config& config, config_error& error) noexcept {
+  machine_state state{};
+  if (!become_starter(true, state)) {
+    text_writer(error.text, sizeof error.text)
+        .str(state == machine_state::serving ? "the allocator is serving already: its budget is set before the first allocation"
+                                             : "the allocator is being set up by this very thread");
+    return state == machine_state::serving ? err::exist : err::busy;
   }
+  const err result = machine_init(process.object, config, error);
+  finish_start(result == err::ok ? machine_state::serving : machine_state::refused);
+  return result;
+}
 
-  err process_machine_init(const machine_config& config, config_error& error) noexcept {
-    machine_state state{};
-    if (!become_starter(true, state)) {
-      text_writer(error.text, sizeof error.text)
-          .str(state == machine_state::serving ? "the allocator is serving already: its budget is set before the first allocation"
-                                               : "the allocator is being set up by this very thread");
-      return state == machine_state::serving ? err::exist : err::busy;
-    }
-    const err result = machine_init(process.object, config, error);
-    finish_start(result == err::ok ? machine_state::serving : machine_state::refused);
-    return result;
-  }
+// A fork while another thread sets the machine up waits for it. One that begins in between all the same leaves the child half a machine,
+// which is made anew: what it had reserved is lost address space, nothing else.
+void process_fork_prepare() noexcept {
+  while (process.state.load_acquire() == machine_state::starting && process.starter.load_relaxed() != &current())  // pairs: machine_state
+    plat::futex_wait(state_word(), static_cast<uint32_t>(machine_state::starting), recheck_ns);
+  if (process.state.load_acquire() != machine_state::serving) return;  // pairs: machine_state
+  machine_fork_prepare(process.object);
+  locked_for_fork = true;
+}
 
-  // A fork while another thread sets the machine up waits for it. One that begins in between all the same leaves the child half a machine,
-  // which is made anew: what it had reserved is lost address space, nothing else.
-  void process_fork_prepare() noexcept {
-    while (process.state.load_acquire() == machine_state::starting && process.starter.load_relaxed() != &current())  // pairs: machine_state
-      plat::futex_wait(state_word(), static_cast<uint32_t>(machine_state::starting), recheck_ns);
-    if (process.state.load_acquire() != machine_state::serving) return;  // pairs: machine_state
-    machine_fork_prepare(process.object);
-    locked_for_fork = true;
-  }
+void process_fork_parent() noexcept {
+  if (!locked_for_fork) return;
+  locked_for_fork = false;
+  machine_fork_parent(process.object);
+}
 
-  void process_fork_parent() noexcept {
-    if (!locked_for_fork) return;
+void process_fork_child() noexcept {
+  if (locked_for_fork) {
     locked_for_fork = false;
-    machine_fork_parent(process.object);
+    machine_fork_child(process.object);
+  } else if (process.state.load_relaxed() == machine_state::starting && process.starter.load_relaxed() != &current()) {
+    new (&process) process_slot{};
   }
-
-  void process_fork_child() noexcept {
-    if (locked_for_fork) {
-      locked_for_fork = false;
-      machine_fork_child(process.object);
-    } else if (process.state.load_relaxed() == machine_state::starting && process.starter.load_relaxed() != &current()) {
-      new (&process) process_slot{};
-    }
-  }
+}
 
 }  // inline namespace
 }  // namespace kmem

@@ -1,0 +1,135 @@
+// Start of the process's machine. Each case is a process of its own: the program is run again for it.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <thread>
+#include <vector>
+
+#include <kmem/info.hpp>
+#include <kmem/kmem.hpp>
+
+namespace kmem {
+namespace {
+
+class process_DeathTest : public ::testing::Test {
+ protected:
+  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+};
+
+uint64_t limit_bytes() {
+  memory_info info;
+  return read_memory_info(info) ? info.limit_bytes : 0;
+}
+
+TEST_F(process_DeathTest, starts_by_itself_with_the_parameters_of_the_environment) {
+  EXPECT_EXIT(([] {
+                setenv("KMEM_CMDLINE", "mem=24M vm.min_free_kbytes=300", 1);
+                void* const p = kmalloc(100, gfp::kernel);
+                const uint64_t limit = limit_bytes();
+                kfree(p);
+                _exit(p != nullptr && limit == uint64_t{24} << 20 ? 0 : 1);
+              })(),
+              ::testing::ExitedWithCode(0), "");
+}
+
+TEST_F(process_DeathTest, a_wrong_environment_is_reported_once_and_allocations_fail) {
+  EXPECT_EXIT(([] {
+                setenv("KMEM_CMDLINE", "mem=24M nonsense=1", 1);
+                int got = 0;
+                for (int i = 0; i < 3; ++i)
+                  if (kmalloc(100, gfp::kernel) != nullptr) ++got;
+                if (vmalloc(100) != nullptr || alloc_pages(gfp::kernel, 0) != nullptr || get_zeroed_page(gfp::kernel) != nullptr) ++got;
+                if (kmem_cache_create("x", 10, 0, cache_flags::none) != nullptr || remaining_bytes() != 0) ++got;
+                kfree(nullptr);
+                _exit(got);
+              })(),
+              ::testing::ExitedWithCode(0), "kmem: KMEM_CMDLINE: .*nonsense.*every allocation will fail\n$");
+}
+
+TEST_F(process_DeathTest, init_takes_the_place_of_the_environment) {
+  EXPECT_EXIT(([] {
+                setenv("KMEM_CMDLINE", "mem=nonsense", 1);
+                char error[200];
+                const bool good = init("mem=40M", error, sizeof error);
+                _exit(good && limit_bytes() == uint64_t{40} << 20 ? 0 : 1);
+              })(),
+              ::testing::ExitedWithCode(0), "^$");
+}
+
+TEST_F(process_DeathTest, init_says_what_is_wrong_and_may_be_tried_again) {
+  EXPECT_EXIT(([] {
+                char error[200];
+                if (init("mem=1K", error, sizeof error)) _exit(1);
+                fprintf(stderr, "first: %s\n", error);
+                if (init("mem", error, sizeof error)) _exit(2);
+                fprintf(stderr, "second: %s\n", error);
+                if (init("mem=1K", nullptr, 0)) _exit(3);
+                char tiny[8];
+                if (init("mem=1K", tiny, sizeof tiny) || tiny[7] != '\0' || tiny[6] == '\0') _exit(4);
+                if (!init("mem=16M", error, sizeof error)) _exit(5);
+                if (init("mem=16M", error, sizeof error)) _exit(6);
+                fprintf(stderr, "third: %s\n", error);
+                _exit(0);
+              })(),
+              ::testing::ExitedWithCode(0), "first: .*mem=1K.*\nsecond: .*mem.*\nthird: .*serving already");
+}
+
+TEST_F(process_DeathTest, init_after_a_refused_environment_serves) {
+  EXPECT_EXIT(([] {
+                setenv("KMEM_CMDLINE", "mem=nonsense", 1);
+                if (kmalloc(10, gfp::kernel) != nullptr) _exit(1);
+                char error[200];
+                if (!init("mem=16M", error, sizeof error)) _exit(2);
+                _exit(kmalloc(10, gfp::kernel) != nullptr ? 0 : 3);
+              })(),
+              ::testing::ExitedWithCode(0), "KMEM_CMDLINE");
+}
+
+TEST_F(process_DeathTest, threads_that_come_first_together_find_one_machine) {
+  EXPECT_EXIT(([] {
+                setenv("KMEM_CMDLINE", "mem=32M", 1);
+                std::atomic<int> ready{0}, failed{0};
+                std::vector<std::thread> threads;
+                for (int i = 0; i < 8; ++i)
+                  threads.emplace_back([&] {
+                    ++ready;
+                    while (ready != 8) std::this_thread::yield();
+                    void* const p = kmalloc(100, gfp::kernel);
+                    if (p == nullptr) ++failed;
+                    kfree(p);
+                  });
+                for (std::thread& thread : threads) thread.join();
+                _exit(failed == 0 && validate() == nullptr ? 0 : 1);
+              })(),
+              ::testing::ExitedWithCode(0), "^$");
+}
+
+TEST_F(process_DeathTest, a_child_of_fork_serves_whether_the_parent_had_started_or_not) {
+  EXPECT_EXIT(([] {
+                setenv("KMEM_CMDLINE", "mem=32M", 1);
+                int failed = 0;
+                for (int round = 0; round < 2; ++round) {  // the first fork comes before the first allocation
+                  const pid_t child = fork();
+                  if (child == 0) {
+                    void* const p = kmalloc(1000, gfp::kernel);
+                    void* const area = vmalloc(10000);
+                    vfree(area);
+                    kfree(p);
+                    _exit(p != nullptr && area != nullptr && validate() == nullptr ? 0 : 1);
+                  }
+                  int status = 1;
+                  waitpid(child, &status, 0);
+                  if (status != 0) ++failed;
+                  kfree(kmalloc(1000, gfp::kernel));
+                }
+                _exit(failed);
+              })(),
+              ::testing::ExitedWithCode(0), "^$");
+}
+
+}  // namespace
+}  // namespace kmem
