@@ -1,6 +1,7 @@
 // A machine of its own for each promise's test, and the messages that it logged.
 #pragma once
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <atomic>
@@ -50,6 +51,24 @@ class idle_thread {
  private:
   std::atomic<bool> done_{false};
   std::thread thread_;
+};
+
+/// Keeps the thread on the CPU that it is on, so that what is per CPU is always the same.
+class one_cpu {
+ public:
+  one_cpu() {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    EXPECT_EQ(sched_getaffinity(0, sizeof before_, &before_), 0);
+    EXPECT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+  }
+  ~one_cpu() { EXPECT_EQ(sched_setaffinity(0, sizeof before_, &before_), 0); }
+  one_cpu(const one_cpu&) = delete;
+  one_cpu& operator=(const one_cpu&) = delete;
+
+ private:
+  cpu_set_t before_;
 };
 
 class promise_machine {

@@ -1,6 +1,5 @@
 // One test for each promise that the library makes, named after it. tests/mutants has, for each, a change of the code that only this
 // test notices (scripts/mutants runs them).
-#include <sched.h>
 #include <sys/mman.h>
 
 #include <atomic>
@@ -229,11 +228,7 @@ TEST(Promises, DmaFlagsChooseTheZone) {
 
 // Promise: `__GFP_COLD` gives a cache-cold page, from the cold end of the per-CPU list.
 TEST(Promises, ColdPagesComeFromTheColdEnd) {
-  cpu_set_t all, one;  // per-CPU lists: stay on one CPU
-  ASSERT_EQ(sched_getaffinity(0, sizeof all, &all), 0);
-  CPU_ZERO(&one);
-  CPU_SET(sched_getcpu(), &one);
-  ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+  const test::one_cpu stay;
   promise_machine m("mem=64M");
   std::vector<page*> pages = m.take_all(gfp::kernel, 8);
   ASSERT_EQ(pages.size(), 8u);
@@ -245,7 +240,6 @@ TEST(Promises, ColdPagesComeFromTheColdEnd) {
   EXPECT_EQ(warm, freed_last);
   free_pages(*m, cold, order_t(0));
   free_pages(*m, warm, order_t(0));
-  ASSERT_EQ(sched_setaffinity(0, sizeof all, &all), 0);
 }
 
 // Promise: A failure is reported in the kernel's form, unless `__GFP_NOWARN`.
@@ -270,6 +264,7 @@ TEST(Promises, HighMayUseTheEmergencyReserve) {
   page* const p = alloc_pages(*m, quiet_kernel | gfp::noretry | gfp::high, order_t(0));
   EXPECT_NE(p, nullptr);
   EXPECT_EQ(alloc_pages(*m, quiet_kernel | gfp::noretry | gfp::high | gfp::nomemalloc, order_t(0)), nullptr) << "NOMEMALLOC overrides";
+  EXPECT_EQ(alloc_pages(*m, quiet_atomic | gfp::nomemalloc, order_t(0)), nullptr) << "NOMEMALLOC overrides";
   if (p != nullptr) free_pages(*m, p, order_t(0));
   m.give(taken);
 }
