@@ -22,10 +22,12 @@ struct sigaction previous_actions[fatal_signals.size()];
 char crash_text[512];
 
 /// Writes which seed it was, then leaves the signal to whoever had it before (a sanitizer, or nobody: then the process dies).
-void on_crash(int number) {
+void on_crash(int number, siginfo_t* info, void*) {
   if (write(STDERR_FILENO, crash_text, std::strlen(crash_text)) < 0) _exit(1);
   for (size_t i = 0; i < fatal_signals.size(); ++i)
     if (fatal_signals[i] == number) sigaction(number, &previous_actions[i], nullptr);
+  // A faulting instruction faults again; a signal that was sent must be sent again.
+  if (info->si_code <= 0) raise(number);
 }
 
 /// While it lives, fatal signals are announced with the seed. On a stack of its own, since a task may have used up its stack.
@@ -39,8 +41,8 @@ class crash_reports {
     stack.ss_size = stack_.size();
     sigaltstack(&stack, &previous_stack_);
     struct sigaction action {};
-    action.sa_handler = &on_crash;
-    action.sa_flags = SA_ONSTACK;
+    action.sa_sigaction = &on_crash;
+    action.sa_flags = SA_ONSTACK | SA_SIGINFO;
     for (size_t i = 0; i < fatal_signals.size(); ++i) sigaction(fatal_signals[i], &action, &previous_actions[i]);
   }
   ~crash_reports() {

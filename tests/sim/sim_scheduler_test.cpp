@@ -1,8 +1,12 @@
 // The simulation itself: seeds repeat, find planted mistakes, and failures say what happened.
 #include <gmock/gmock.h>
+#include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
+#include <cstdlib>
 #include <set>
+#include <stdexcept>
 
 #include "sim/sim_driver.hpp"
 
@@ -165,6 +169,66 @@ TEST(SimScheduler, AFailureIsReportedWithItsSeedAndACommand) {
   const std::string command = command_for(17);
   EXPECT_THAT(command, HasSubstr("KMEM_SEED=17 "));
   EXPECT_THAT(command, HasSubstr("--gtest_filter=SimScheduler.AFailureIsReportedWithItsSeedAndACommand"));
+}
+
+/// Sets an environment variable for a scope (nullptr: removes it).
+class environment_scope {
+ public:
+  environment_scope(const char* name, const char* value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    set(value);
+  }
+  ~environment_scope() { set(before_ ? before_->c_str() : nullptr); }
+  environment_scope(const environment_scope&) = delete;
+  environment_scope& operator=(const environment_scope&) = delete;
+
+ private:
+  void set(const char* value) {
+    if (value != nullptr) {
+      setenv(name_, value, 1);
+    } else {
+      unsetenv(name_);
+    }
+  }
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+TEST(SimScheduler, TheEnvironmentChoosesTheSeeds) {
+  std::vector<uint64_t> ran;
+  const scenario note_seed = [&ran](world& w) { ran.push_back(w.seed()); };
+  const environment_scope no_seed("KMEM_SEED", nullptr), no_seeds("KMEM_SEEDS", nullptr);
+  expect_seeds_pass(note_seed, {}, 3);
+  EXPECT_EQ(ran, (std::vector<uint64_t>{1, 2, 3}));
+  ran.clear();
+  {
+    const environment_scope seeds("KMEM_SEEDS", "5");
+    expect_seeds_pass(note_seed, {}, 3);
+    EXPECT_EQ(ran.size(), 5u);
+    ran.clear();
+    const environment_scope seed("KMEM_SEED", "77");
+    expect_seeds_pass(note_seed, {}, 3);
+    EXPECT_EQ(ran, std::vector<uint64_t>{77});
+  }
+  const environment_scope malformed("KMEM_SEED", "7x");
+  EXPECT_THROW(expect_seeds_pass(note_seed), std::runtime_error);
+}
+
+void failing_scenario(world& w) {
+  w.spawn("task", [&w] { KMEM_SIM_CHECK(w.seed() != 4); });
+}
+
+TEST(SimScheduler, AFailingSeedIsATestFailureThatTellsHowToRunItAgain) {
+  const environment_scope no_seed("KMEM_SEED", nullptr), no_seeds("KMEM_SEEDS", nullptr);
+  EXPECT_NONFATAL_FAILURE(expect_seeds_pass(failing_scenario), "SEED=4 failed: ");
+  EXPECT_NONFATAL_FAILURE(expect_seeds_pass(failing_scenario), "run it again: KMEM_SEED=4 ");
+  EXPECT_NONFATAL_FAILURE(expect_seeds_pass(failing_scenario), "w.seed() != 4");
+}
+
+TEST(SimSchedulerDeathTest, ACrashTellsItsSeed) {
+  EXPECT_DEATH(run_seed([](world& w) { w.spawn("task", [] { raise(SIGSEGV); }); }, 4711),
+               "crashed with SEED=4711; run it again: KMEM_SEED=4711 ");
+  EXPECT_DEATH(run_seed([](world& w) { w.spawn("task", [] { std::abort(); }); }, 4712), "crashed with SEED=4712; ");
 }
 
 TEST(SimScheduler, RunsMoreCpusThanAByteCounts) {
