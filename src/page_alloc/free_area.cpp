@@ -81,6 +81,14 @@ void link_front(page_allocator& pa, zone& z, uint32_t block, unsigned list) noex
   z.list_usable_order[list] = larger(z.list_usable_order[list], b.longest_order);
 }
 
+/// A slot of 2^order usable pages whose first n need no more than `room` pages to be backed. Return: its first bit, or -1.
+int find_affordable(const page_block& b, const block_bitmap& usable, unsigned order, unsigned n, uint64_t room) noexcept {
+  const unsigned size = 1u << order;
+  for (unsigned first = 0; first < pages_per_block; first += size)
+    if (count_bits(usable, first, size) == size && count_bits(b.absent, first, n) <= room) return static_cast<int>(first);
+  return -1;
+}
+
 /// What a search looks at: backed pages only, or absent ones as well.
 enum class look_for : uint8_t { backed, usable };
 
@@ -89,7 +97,9 @@ take_result search_list(page_allocator& pa, zone& z, unsigned list, look_for wha
     KMEM_REQUIRES(z.lock) {
   uint8_t& list_order = what == look_for::backed ? z.list_present_order[list] : z.list_usable_order[list];
   if (z.lists[list] == 0 || list_order < request.order) return take_result::none;
-  if (what == look_for::usable && zone_headroom(z) + request.claim == 0) return take_result::no_headroom;
+  const uint64_t room = zone_headroom(z) + request.claim;
+  // Without room only backed pages will do, which were looked for before; but the slot of a run may be backed in part.
+  if (what == look_for::usable && room == 0 && request.n == uint64_t{1} << request.order) return take_result::no_headroom;
   uint8_t best = 0;
   take_result result = take_result::none;
   for (uint32_t next = z.lists[list]; next != 0;) {
@@ -99,13 +109,14 @@ take_result search_list(page_allocator& pa, zone& z, unsigned list, look_for wha
     uint8_t& longest = what == look_for::backed ? b.longest_present_order : b.longest_order;
     if (longest >= request.order) {
       const block_bitmap usable = what == look_for::backed ? b.free : usable_bits(b);
-      const int first = find_run(usable, request.order);
+      int first = find_run(usable, request.order);
       if (first < 0) {
         longest = static_cast<uint8_t>(request.order == 0 ? 0 : request.order - 1);
       } else {
         const auto n = static_cast<unsigned>(request.n);
-        const unsigned absent = what == look_for::backed ? 0 : count_bits(b.absent, static_cast<unsigned>(first), n);
-        if (absent <= zone_headroom(z) + request.claim) {
+        if (what == look_for::usable && count_bits(b.absent, static_cast<unsigned>(first), n) > room)
+          first = find_affordable(b, usable, request.order, n, room);
+        if (first >= 0) {
           take_bits_locked(pa, z, block, static_cast<unsigned>(first), n, request, &run);
           return take_result::ok;
         }
