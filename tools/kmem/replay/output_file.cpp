@@ -16,7 +16,8 @@ namespace kmem::tool::replay {
 namespace {
 
 std::string reason(const std::string& path, const char* what, int error) {
-  return fmt::format("{}: {}: {}", path, what, std::strerror(error));
+  const char* const advice = error == ENOENT ? "; make its directory first" : error == EISDIR ? "; name a file in it" : "";
+  return fmt::format("{}: {}: {}{}", path, what, std::strerror(error), advice);
 }
 
 // The mode that a file made by open() with 0666 would have; the mask can only be read by changing it.

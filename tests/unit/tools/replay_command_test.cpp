@@ -1,0 +1,52 @@
+// From options to the library's command line.
+
+#include <gtest/gtest.h>
+
+#include "tools/kmem/replay/command.hpp"
+
+namespace kmem::tool::replay {
+namespace {
+
+TEST(replay_command, environment_first_then_mem_then_parameters) {
+  settings from;
+  std::string cmdline;
+  std::string problem;
+  EXPECT_TRUE(make_cmdline(from, nullptr, cmdline, problem));
+  EXPECT_EQ(cmdline, "");
+  EXPECT_TRUE(make_cmdline(from, "mem=1G", cmdline, problem));
+  EXPECT_EQ(cmdline, "mem=1G");
+  from.mem = "64M";
+  from.parameters = {"vm.min_free_kbytes=512", "max_order=10"};
+  EXPECT_TRUE(make_cmdline(from, "mem=1G", cmdline, problem));
+  EXPECT_EQ(cmdline, "mem=1G mem=64M vm.min_free_kbytes=512 max_order=10");
+}
+
+TEST(replay_command, what_is_no_parameter_is_refused) {
+  for (const char* const bad : {"vm.min_free_kbytes", "=5", "a=b c=d", ""}) {
+    settings from;
+    from.parameters = {bad};
+    std::string cmdline;
+    std::string problem;
+    EXPECT_FALSE(make_cmdline(from, nullptr, cmdline, problem)) << bad;
+    EXPECT_EQ(problem, "--param '" + std::string(bad) + "': expected NAME=VALUE without blanks; 'kmem params' lists the names");
+  }
+  settings from;
+  from.mem = "64 M";
+  std::string cmdline;
+  std::string problem;
+  EXPECT_FALSE(make_cmdline(from, nullptr, cmdline, problem));
+  EXPECT_EQ(problem, "--mem '64 M': expected a size such as 64M or 1G, a share such as 50%, or auto");
+}
+
+TEST(replay_command, two_budgets_are_refused) {
+  settings from;
+  from.mem = "64M";
+  from.parameters = {"mem=32M"};
+  std::string cmdline;
+  std::string problem;
+  EXPECT_FALSE(make_cmdline(from, nullptr, cmdline, problem));
+  EXPECT_EQ(problem, "--mem 64M and --param mem=32M both state the budget; give one of them");
+}
+
+}  // namespace
+}  // namespace kmem::tool::replay
