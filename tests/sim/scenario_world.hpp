@@ -1,0 +1,127 @@
+// The whole core under simulated load: tasks that allocate, write, hand over and free everything the machine offers.
+//
+// A core_world owns one machine in one simulated world. Its tasks run random operations; after each the account must balance, each NULL
+// goes to the checker, and now and then everybody stops between two operations so that the walks of the layers can be made. At the end all
+// memory is back. What happened is summed up in `coverage`, so that a test can insist that its load reached what it is for.
+#pragma once
+#include <map>
+#include <string>
+#include <vector>
+
+#include "sim/scenario_checker.hpp"
+#include "sim/scenario_shadow.hpp"
+#include "sim/sim_driver.hpp"
+
+namespace kmem::sim_test {
+
+struct load {
+  std::vector<std::string> parameters = {"mem=6M"};  // of the machine; each world takes one of them
+  int nr_tasks = 8;
+  unsigned rounds = 60;            // operations of a task
+  unsigned greed = 85;             // percent of allocations while a task grows
+  unsigned most_order = 11;        // orders are below it, and below the machine's
+  bool handlers = true;            // signals that allocate GFP_ATOMIC
+  bool waits = false;              // one task may ask with __GFP_NOFAIL
+  unsigned forks = 20;             // percent of the chances taken, a real fork being slow
+  unsigned platform_failures = 0;  // of 1000 calls that map, open, fault in or give back
+};
+
+/// What the worlds of a test have reached, over all seeds.
+struct coverage {
+  uint64_t worlds = 0, operations = 0, nulls = 0, exact_nulls = 0, quiet_nulls = 0, served_when_quiet = 0, nested_nulls = 0,
+           handlers_run = 0;
+  uint64_t walks = 0, forks = 0, callbacks_run = 0, callback_pages = 0, caches_made = 0, handed_over = 0, platform_failures = 0;
+  uint64_t stalls = 0, given_back = 0, reserve_used = 0, reclaimed = 0, waits = 0, deferred = 0, drains = 0;
+};
+
+class core_world {
+ public:
+  core_world(world& w, const load& wanted, coverage& seen);
+  core_world(const core_world&) = delete;
+  core_world& operator=(const core_world&) = delete;
+  ~core_world();
+
+  machine& allocator() { return m_; }
+
+ private:
+  /// A reclaim callback of a task, with the pages that it may be asked for.
+  struct cache_of_pages {
+    core_world* owner = nullptr;
+    std::vector<char*> pages;
+    gfp_t needs = gfp::none;
+    int number = -1;
+    uint64_t calls = 0;
+  };
+  struct actor {
+    int number = 0;
+    std::vector<char*> held;
+    std::vector<char*> held_by_handler;
+    cache_of_pages reclaimable;
+    kmem_cache* own_cache = nullptr;
+    bool grows = true;
+    bool ending = false;
+  };
+
+  // ---- tasks ----
+  void run_actor(actor& me);
+  void one_operation(actor& me);
+  void finish_actor(actor& me);
+  void run_handler(actor& me);
+  void end_of_world();
+
+  // ---- operations ----
+  ask random_ask(actor& me);
+  gfp_t random_mask(actor& me);
+  /// Carries the request out. Return: the memory, entered in the shadow map, or nullptr.
+  char* perform(const ask& asked);
+  char* enter(holding h, gfp_t mask);
+  void allocate(actor& me);
+  void on_null(actor& me, const ask& asked, bool exact);
+  void check_null(const ask& asked, bool nested);
+  bool callback_was_passed_over(const ask& asked);
+  void give(char* begin);
+  void free_one(actor& me);
+  void hand_over(actor& me);
+  void take_over();
+  void resize(actor& me);
+  void bulk(actor& me);
+  void area(actor& me);
+  void maintain(actor& me);
+  void toggle_cache(actor& me);
+  void toggle_callback(actor& me);
+  void fork_now(actor& me);
+  void walk(actor& me);
+  void check_account();
+  void check_residency();
+  static uint64_t reclaim(void* context, gfp_t mask, uint64_t nr_pages) noexcept;
+
+  // ---- the gate: everybody stops between two operations ----
+  bool close_gate();
+  void open_gate();
+  void pass_gate();
+  void wake_gate();
+
+  /// A number below `bound`.
+  uint64_t roll(uint64_t bound) { return simulation::random(bound); }
+  bool percent(unsigned chance) { return roll(100) < chance; }
+
+  world& w_;
+  const load load_;
+  coverage& seen_;
+  machine& m_;
+  shadow_map shadow_;
+  std::vector<actor*> actors_;
+  std::vector<char*> mailbox_;
+  std::vector<kmem_cache*> caches_;
+  bool gate_closed_ = false;
+  int nr_inside_ = 0;
+  uint32_t gate_word_ = 0;
+  bool ready_ = false;
+};
+
+/// Runs the load under seeds 1 .. `seeds` (or what the environment asks for).
+void expect_load_passes(const load& wanted, simulation::config knobs, uint64_t seeds, coverage& seen);
+/// True when the environment asks for less than all seeds, so that sums over them say nothing.
+bool runs_few_seeds();
+
+}  // namespace kmem::sim_test
