@@ -422,7 +422,7 @@ TEST(Promises, ArenaResidencyStaysWithinChargedAndFreePresent) {
   for (size_t i = 1; i < objects.size(); i += 2) kfree(*m, objects[i]);
 }
 
-// Promise: Freed memory serves every other size.
+// Promise: Freed memory serves every other size, and every other kind of page.
 TEST(Promises, FreedMemoryServesEveryOtherSize) {
   promise_machine m("mem=16M");
   const auto fill = [&](size_t size) {
@@ -436,6 +436,19 @@ TEST(Promises, FreedMemoryServesEveryOtherSize) {
   EXPECT_GE(large * 100, small * 97);
   EXPECT_GE(medium * 100, small * 97);
   EXPECT_GE(small_again * 1000, small * 999);
+
+  // Blocks that a few pages of one kind hold serve every other kind of page.
+  auto pages = m.take_all(quiet_kernel | gfp::noretry);
+  std::vector<page*> kept;
+  for (size_t i = 0; i < pages.size(); ++i)
+    if (i % 64 == 0)
+      kept.push_back(pages[i]);
+    else
+      free_pages(*m, pages[i], order_t(0));
+  auto movable = m.take_all(gfp::nowait | gfp::movable);
+  EXPECT_GE((movable.size() + kept.size()) * 100, pages.size() * 97);
+  m.give(movable);
+  m.give(kept);
 }
 
 // Promise: No NULL while an object of a larger class is free.

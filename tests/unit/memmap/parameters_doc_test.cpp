@@ -1,21 +1,14 @@
 // docs/parameters.md is what the table of parameters says. KMEM_UPDATE_DOCS=1 writes it anew.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <fstream>
 #include <sstream>
 #include <string>
 
 #include "memmap/memmap.hpp"
+#include "support/generated_document.hpp"
 
 namespace kmem {
 namespace {
-
-std::string cell(const std::string& text) {
-  std::string result;
-  for (const char c : text) result += c == '|' ? std::string("\\|") : std::string(1, c);
-  return result;
-}
 
 std::string document() {
   std::ostringstream out;
@@ -26,19 +19,12 @@ std::string document() {
          "`tests/unit/memmap/parameters_doc_test.cpp` compares it.\n\n"
          "| name | values | default | what for | example |\n|---|---|---|---|---|\n";
   for (const parameter_info& p : parameters())
-    out << "| `" << p.name << "` | " << cell(p.values) << " | `" << p.default_value << "` | " << cell(p.help) << " | `" << p.example
-        << "` |\n";
+    out << "| `" << p.name << "` | " << test::table_cell(p.values) << " | `" << p.default_value << "` | " << test::table_cell(p.help)
+        << " | `" << p.example << "` |\n";
   return out.str();
 }
 
-TEST(ParametersDocTest, FileSaysWhatTheTableSays) {
-  const std::string path = KMEM_TEST_DATA "/../../docs/parameters.md";
-  if (std::getenv("KMEM_UPDATE_DOCS") != nullptr) std::ofstream(path) << document();
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  EXPECT_EQ(text.str(), document()) << "run this test with KMEM_UPDATE_DOCS=1 and commit docs/parameters.md";
-}
+TEST(ParametersDocTest, FileSaysWhatTheTableSays) { test::expect_document("parameters.md", document()); }
 
 }  // namespace
 }  // namespace kmem
