@@ -30,13 +30,15 @@ void split_page(page* p, unsigned order) noexcept { split_page(owner(), p, order
 void* page_address(const page* p) noexcept { return owner().address_of(owner().pfn_of(p)); }
 
 page* virt_to_page(const void* address) noexcept {
-  return is_serving() && owner().contains(address) ? &owner().page_of(owner().pfn_of(address)) : nullptr;
+  if (!is_serving() || !owner().contains(address) || !owner().is_open(owner().pfn_of(address))) return nullptr;
+  return &owner().page_of(owner().pfn_of(address));
 }
 
 uint64_t page_to_pfn(const page* p) noexcept { return owner().pfn_of(p).raw(); }
 
 page* pfn_to_page(uint64_t pfn) noexcept {
-  return is_serving() && pfn != 0 && pfn < owner().span_pages ? &owner().page_of(pfn_t(static_cast<uint32_t>(pfn))) : nullptr;
+  if (!is_serving() || pfn == 0 || pfn >= owner().span_pages || !owner().is_open(pfn_t(static_cast<uint32_t>(pfn)))) return nullptr;
+  return &owner().page_of(pfn_t(static_cast<uint32_t>(pfn)));
 }
 
 const char* page_zone(const page* p) noexcept { return zone_name(static_cast<zone_idx>(p->zone)); }

@@ -4,6 +4,8 @@
 // Layout.  anon:   [ slack | class map | arena ]   one reservation, so that a pointer's class is one load relative to the arena
 //          memfd:  [ arena ] = the file, offset pfn << 12; the class map has a reservation of its own
 //          and a reservation each for the page descriptors and the block descriptors.
+// Reading. The class map and the block descriptors can be read from the start, as zeroes, so that any address in the arena can be looked
+//          up: a wild pointer is no object of a closed block, and no fault.
 // States.  A block is closed (PROT_NONE) or open (readable and writable for good). Opening asks for four ranges; each is idempotent, so
 //          that a refusal halfway leaves open pages that nobody counts on and that the next try finds as they are.
 // Equations. base % 4 MiB == 0, span_pages % 1024 == 0, limit <= span_pages.
@@ -51,6 +53,11 @@ void release_parts(parts& p) noexcept {
   release_part(p.arena);
 }
 
+/// The class map of a span that was reserved.
+char* class_map_of(const parts& p, backing kind, uint64_t span_pages) noexcept {
+  return kind == backing::memfd ? p.class_map_area.base : p.arena.base + p.class_map_room - class_map_bytes(span_pages);
+}
+
 /// All reservations of one span, or none of them.
 bool reserve_parts(parts& p, backing kind, uint64_t span_pages) noexcept {
   p = {};
@@ -66,7 +73,9 @@ bool reserve_parts(parts& p, backing kind, uint64_t span_pages) noexcept {
   if (p.arena.base != nullptr) p.descriptors = reserve_part(span_pages * sizeof(page), page_size, backing::anon);
   if (p.descriptors.base != nullptr)
     p.block_descriptors = reserve_part(round_up(span_pages / pages_per_block * sizeof(page_block), page_size), page_size, backing::anon);
-  if (p.block_descriptors.base != nullptr) return true;
+  if (p.block_descriptors.base != nullptr && plat::open_for_reading(p.block_descriptors.base, p.block_descriptors.bytes) &&
+      plat::open_for_reading(class_map_of(p, kind, span_pages), class_map_bytes(span_pages)))
+    return true;
   release_parts(p);
   return false;
 }
@@ -152,8 +161,7 @@ err memmap_init(memory_map& m, const machine_config& config, nr_pages_t limit, n
   m.descriptors = p.descriptors;
   m.block_descriptors = p.block_descriptors;
   m.base = p.arena.base + p.class_map_room;
-  char* const map = config.kind == backing::memfd ? p.class_map_area.base : m.base - class_map_bytes(span);
-  m.class_map = reinterpret_cast<uint8_t*>(map);
+  m.class_map = reinterpret_cast<uint8_t*>(class_map_of(p, config.kind, span));
   m.pages = reinterpret_cast<page*>(p.descriptors.base);
   m.blocks = reinterpret_cast<page_block*>(p.block_descriptors.base);
   m.span_pages = static_cast<uint32_t>(span);

@@ -124,6 +124,8 @@ struct memory_map {
   bool contains(const void* address) const noexcept {
     return (reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(base)) >> page_shift < span_pages;
   }
+  /// Is the page's block open, so that its descriptor can be looked at? For pointers that may be wild.
+  bool is_open(pfn_t pfn) const noexcept { return blocks[pfn.raw() / pages_per_block].opened != 0; }
   pfn_t pfn_of(const void* address) const noexcept {
     return pfn_t(static_cast<uint32_t>((reinterpret_cast<uintptr_t>(address) - reinterpret_cast<uintptr_t>(base)) >> page_shift));
   }

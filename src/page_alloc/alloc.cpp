@@ -280,6 +280,7 @@ void* alloc_pages_exact(page_allocator& pa, size_t size, gfp_t gfp) noexcept {
 void free_pages_exact(page_allocator& pa, void* address, size_t size) noexcept {
   if (address == nullptr) return;
   if (!pa.contains(address)) return report_bad_page(pa, nullptr, "an address outside the arena was freed");
+  if (!pa.is_open(pa.pfn_of(address))) return report_bad_page(pa, nullptr, "an address was freed that was never handed out");
   page* const p = &pa.page_of(pa.pfn_of(address));
   if (is_allocated_head(*p) && pages_of_head(*p) != pages_for(size).raw()) {
     report_bad_page(pa, p, "freed with another size than it was allocated with");

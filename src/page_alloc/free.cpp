@@ -165,6 +165,7 @@ page* compound_head(page_allocator& pa, page* p) noexcept { return p->kind == pa
 void free_pages_at(page_allocator& pa, void* address, order_t order) noexcept {
   if (address == nullptr) return;
   if (KMEM_UNLIKELY(!pa.contains(address))) return report_bad_page(pa, nullptr, "an address outside the arena was freed");
+  if (KMEM_UNLIKELY(!pa.is_open(pa.pfn_of(address)))) return report_bad_page(pa, nullptr, "an address was freed that was never handed out");
   free_pages(pa, &pa.page_of(pa.pfn_of(address)), order);
 }
 

@@ -45,6 +45,7 @@ concept platform = requires(reservation& r, void* p, size_t n, uint32_t* word, c
   { P::reserve(n, n, backing::anon) } noexcept -> std::same_as<reservation>;
   { P::release(r) } noexcept;
   { P::open(p, n) } noexcept -> std::same_as<bool>;
+  { P::open_for_reading(p, n) } noexcept -> std::same_as<bool>;
   { P::decommit(r, p, n) } noexcept -> std::same_as<bool>;
   { P::populate(p, n) } noexcept -> std::same_as<bool>;
   { P::map_guarded(n) } noexcept -> std::same_as<void*>;

@@ -104,6 +104,11 @@ bool plat_linux::open(void* begin, size_t bytes) noexcept {
   return syscall(SYS_mprotect, begin, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
+bool plat_linux::open_for_reading(void* begin, size_t bytes) noexcept {
+  const errno_guard keep_errno;
+  return syscall(SYS_mprotect, begin, bytes, PROT_READ) == 0;
+}
+
 bool plat_linux::decommit(const reservation& r, void* begin, size_t bytes) noexcept {
   const errno_guard keep_errno;
   if (r.fd >= 0) return advise(begin, bytes, MADV_REMOVE);

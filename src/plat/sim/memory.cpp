@@ -191,6 +191,14 @@ bool plat_sim::open(void* begin, size_t bytes) noexcept {
   return true;
 }
 
+bool plat_sim::open_for_reading(void* begin, size_t bytes) noexcept {
+  yield_point();
+  const area& a = checked_area("open_for_reading outside of any reservation", begin, bytes);
+  if (a.nr_opened != 0) misuse("open_for_reading would close what is open", a.begin, bytes);
+  if (call_fails(platform_call::open, bytes)) return false;
+  return mprotect(begin, bytes, PROT_READ) == 0;
+}
+
 bool plat_sim::decommit(const reservation& r, void* begin, size_t bytes) noexcept {
   yield_point();
   const area& a = checked_area("decommit outside of any reservation", begin, bytes);

@@ -12,6 +12,7 @@ struct plat_sim {
   static reservation reserve(size_t bytes, size_t align_bytes, backing kind) noexcept;
   static void release(reservation& r) noexcept;
   static bool open(void* begin, size_t bytes) noexcept;
+  static bool open_for_reading(void* begin, size_t bytes) noexcept;
   static bool decommit(const reservation& r, void* begin, size_t bytes) noexcept;
   static bool populate(void* begin, size_t bytes) noexcept;
   static void* map_guarded(size_t bytes) noexcept;

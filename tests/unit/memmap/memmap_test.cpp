@@ -57,9 +57,11 @@ TEST_P(MemmapTest, ReservesWholeAlignedSpan) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(map_.base) % (4u << 20), 0u);
   EXPECT_EQ(map_.config.kind, GetParam());
   EXPECT_EQ(map_.metadata_pages.peek(), 0u);
-  for (const void* p : {static_cast<const void*>(map_.base), static_cast<const void*>(map_.pages), static_cast<const void*>(map_.blocks),
-                        static_cast<const void*>(map_.class_map)})
-    EXPECT_EQ(rights_of(p), "---");
+  EXPECT_EQ(rights_of(map_.base), "---");
+  EXPECT_EQ(rights_of(map_.pages), "---");
+  for (const uint8_t* p : {map_.class_map, map_.class_map + map_.span_pages - 1}) EXPECT_EQ(rights_of(p), "r--");
+  for (const page_block* b : {map_.blocks, map_.blocks + map_.nr_blocks() - 1}) EXPECT_EQ(rights_of(b), "r--");
+  EXPECT_FALSE(map_.is_open(pfn_t(map_.span_pages - 1)));
   EXPECT_EQ(rights_of(map_.base + (256u << 20) - 1), "---");
 }
 

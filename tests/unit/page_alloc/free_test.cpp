@@ -41,6 +41,21 @@ TEST(page_free, the_inside_of_a_block_is_no_block) {
   free_pages(*m, p, order_t(3));
 }
 
+TEST(page_free, an_address_in_a_closed_block_is_refused) {
+  test_machine m;
+  char* const far = m->address_of(pfn_t(m->span_pages - 1));
+  EXPECT_FALSE(m->is_open(m->pfn_of(far)));
+  EXPECT_EQ(m->class_map[m->span_pages - 1], 0);
+  printed out;
+  free_pages_at(*m, far, order_t(0));
+  free_pages_exact(*m, far, page_size);
+  EXPECT_TRUE(out.has("never handed out")) << out.text();
+  EXPECT_EQ(bad_pages(m), 2u);
+  page* const p = alloc_pages(*m, gfp::kernel, order_t(0));
+  EXPECT_TRUE(m->is_open(m->pfn_of(p)));
+  free_pages(*m, p, order_t(0));
+}
+
 TEST(page_free, a_slab_is_freed_by_its_layer_only) {
   test_machine m;
   page* const p = alloc_pages(*m, gfp::kernel, order_t(2));
