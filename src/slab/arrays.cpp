@@ -28,12 +28,19 @@ constexpr uint32_t cur_of(uint32_t hot) { return hot & 0xffff; }
 constexpr uint32_t room_of(uint32_t hot) { return hot >> 16; }
 constexpr uint32_t pack(uint32_t low, uint32_t high) { return low | high << 16; }
 
+/// Arrays are a convenience: their pages are not to be the ones that somebody else's last allocation wants.
+bool memory_is_plentiful(const slab_allocator& sa) noexcept {
+  const zone& normal = sa.zones[static_cast<unsigned>(zone_idx::normal)];
+  const uint64_t needed = normal.taken.load_relaxed() + normal.watermarks[static_cast<unsigned>(watermark::high)];
+  return needed + cpu_region_bytes / page_size < normal.managed.load_relaxed();
+}
+
 /// Counts the pages of a region that the arrays want. Context: no lock held.
 void charge_region(slab_allocator& sa, cpu_slot& slot) noexcept {
   uint32_t have = slot.populated.load_relaxed();
   const uint32_t want = slot.wanted.load_relaxed();
   if (KMEM_LIKELY(want <= have)) return;
-  if (!charge_metadata(sa, want - have)) {
+  if (!memory_is_plentiful(sa) || !charge_metadata(sa, want - have)) {
     if (have != 0) slot.wanted.store_relaxed(have);  // asked for again when an array is hot again
     return;
   }

@@ -6,7 +6,8 @@ namespace {
 
 TEST(large, takes_only_as_many_pages_as_needed) {
   kmalloc_machine m;
-  for (const size_t size : {size_t{32769}, size_t{36865}, size_t{100000}, size_t{1} << 17, size_t{700000}, size_t{1} << 20, size_t{3000000}}) {
+  const size_t sizes[] = {32769, 36865, 100000, size_t{1} << 17, 700000, size_t{1} << 20, 3000000};
+  for (const size_t size : sizes) {
     const uint64_t before = charged_pages(*m);
     auto* const p = static_cast<char*>(kmalloc(*m, size, gfp::kernel));
     ASSERT_NE(p, nullptr) << size;

@@ -1,0 +1,111 @@
+// kmalloc, krealloc and the first use of another type with each fail point failing in turn, once and for good.
+#include <functional>
+
+#include "kmalloc_fixture.hpp"
+
+namespace kmem::testing {
+namespace {
+
+class kmalloc_faults : public ::testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(transient_and_persistent, kmalloc_faults, ::testing::Bool());
+
+/// As for the slab layer: until a run passes fewer points than it was to fail at.
+void for_each_failure(bool persistent, unsigned at_least, const std::function<bool()>& call, const std::function<void(bool)>& after) {
+  for (unsigned nth = 1; nth < 300; ++nth) {
+    bool succeeded = false, reached = false;
+    {
+      fail_nth_scope scope(nth, persistent);
+      succeeded = call();
+      reached = scope.hit();
+    }
+    after(succeeded);
+    if (reached) continue;
+    EXPECT_TRUE(succeeded);
+    EXPECT_GT(nth, at_least);
+    return;
+  }
+  FAIL() << "no end of failures";
+}
+
+TEST_P(kmalloc_faults, kmalloc_of_every_kind_of_size) {
+  for (const size_t size : {size_t{8}, size_t{64}, size_t{2000}, size_t{30000}, size_t{40000}, size_t{3000000}})
+    for (const gfp_t kind : {gfp::none, gfp::dma, gfp::reclaimable, gfp::zero}) {
+      if (size > 1000000 && kind == gfp::dma) continue;  // more than the zone has
+      kmalloc_machine m;
+      void* p = nullptr;
+      for_each_failure(
+          GetParam(), 1,
+          [&] {
+            p = kmalloc(*m, size, gfp::kernel | gfp::nowarn | kind);
+            return p != nullptr;
+          },
+          [&](bool) {
+            if (p != nullptr) std::memset(p, 1, size);
+            m.check();
+            kfree(*m, p);
+            EXPECT_EQ(m.live_objects(), 0u);
+            drain_caches(*m, true);
+          });
+    }
+}
+
+TEST_P(kmalloc_faults, krealloc_keeps_the_old_object) {
+  for (const size_t from : {size_t{20}, size_t{2000}, size_t{50000}})
+    for (const size_t to : {size_t{10}, size_t{5000}, size_t{200000}}) {
+      kmalloc_machine m;
+      for (unsigned nth = 1; nth < 100; ++nth) {
+        auto* p = static_cast<unsigned char*>(kmalloc(*m, from, gfp::kernel));
+        std::memset(p, 0x5c, from);
+        bool reached = false;
+        {
+          fail_nth_scope scope(nth, GetParam());
+          auto* const q = static_cast<unsigned char*>(krealloc(*m, p, to, gfp::kernel | gfp::nowarn));
+          reached = scope.hit();
+          if (q == nullptr) {
+            EXPECT_GT(to, from) << "shrinking failed";
+          }
+          if (q != nullptr) p = q;
+          for (size_t i = 0; i < (q != nullptr && to < from ? to : from); ++i) ASSERT_EQ(p[i], 0x5c);
+        }
+        kfree(*m, p);
+        m.check();
+        drain_caches(*m, true);
+        if (!reached) break;
+      }
+    }
+}
+
+TEST_P(kmalloc_faults, nofail_is_served_all_the_same) {
+  kmalloc_machine m;
+  for (unsigned nth = 1; nth < 20; ++nth) {
+    fail_nth_scope scope(nth, GetParam());
+    for (const size_t size : {size_t{8}, size_t{64}, size_t{3000}, size_t{40000}}) {
+      void* const p = kmalloc(*m, size, gfp::kernel | gfp::nofail);
+      ASSERT_NE(p, nullptr) << size;
+      kfree(*m, p);
+    }
+  }
+}
+
+TEST_P(kmalloc_faults, init) {
+  for (unsigned nth = 1; nth < 50; ++nth) {
+    auto ka = std::make_unique<kmalloc_allocator>();
+    ASSERT_EQ(page_alloc_init(*ka, slab_config()), err::ok);
+    ASSERT_EQ(slab_init(*ka), err::ok);
+    bool reached = false;
+    {
+      fail_nth_scope scope(nth, GetParam());
+      const err result = kmalloc_init(*ka);
+      reached = scope.hit();
+      EXPECT_TRUE(result == err::ok || reached);
+      if (result == err::ok) kmalloc_destroy(*ka);
+    }
+    slab_destroy(*ka);
+    EXPECT_EQ(charged_pages(*ka), 0u);
+    page_alloc_destroy(*ka);
+    if (!reached) return;
+  }
+}
+
+}  // namespace
+}  // namespace kmem::testing
