@@ -2,11 +2,22 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <string>
 
 #include "commands.hpp"
+
+namespace {
+
+bool has_command(const CLI::App& program, const std::string& name) {
+  const auto all = program.get_subcommands([](const CLI::App*) { return true; });
+  return std::any_of(all.begin(), all.end(), [&](const CLI::App* each) { return each->get_name() == name; });
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace kmem::tool;
@@ -16,13 +27,18 @@ int main(int argc, char** argv) {
     program.set_version_flag("--version", program_version());
     program.require_subcommand(1);
     program.failure_message([](const CLI::App* app, const CLI::Error& error) {
-      return "kmem: " + std::string(error.what()) + "\n'" + app->get_name() + (app->get_name().empty() ? "kmem" : "") +
-             " --help' lists what can be given\n";
+      std::string command = app->get_name();
+      for (const CLI::App* each : app->get_subcommands()) command += " " + each->get_name();
+      return "kmem: " + std::string(error.what()) + "\n'" + command + " --help' lists what can be given\n";
     });
     program.name("kmem");
     add_replay_command(program, status);
     add_gfp_command(program, status);
     add_params_command(program, status);
+    if (argc > 1 && argv[1][0] != '-' && !has_command(program, argv[1])) {
+      std::fprintf(stderr, "kmem: there is no command '%s'\n'kmem --help' lists the commands\n", argv[1]);
+      return exit_bad_input;
+    }
     try {
       program.parse(argc, argv);
     } catch (const CLI::Success& wanted) {

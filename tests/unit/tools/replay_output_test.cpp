@@ -58,7 +58,7 @@ TEST_F(replay_output, without_a_commit_nothing_changes) {
   {
     output_file file;
     ASSERT_TRUE(file.open(path("report"), problem));
-    EXPECT_EQ(files(), 2u);
+    EXPECT_EQ(files(), 1u);
   }
   EXPECT_EQ(contents(path("report")), "earlier");
   EXPECT_EQ(files(), 1u);

@@ -32,7 +32,8 @@ namespace {
 
 volatile sig_atomic_t interrupted = 0;
 
-// The first signal asks for an early end with a report, the second one ends the program.
+// The first signal asks for an early end with a report, the second one ends the program. While traces are read, one
+// ends it: there is nothing to report yet.
 void listen_to_signals() {
   struct sigaction action {};
   action.sa_handler = [](int) { interrupted = 1; };
@@ -146,13 +147,9 @@ int load_trace(const std::string& path, const settings& wanted, loaded& out) {
     reading_line line(path, !wanted.no_progress && !wanted.quiet);
     options.progress = [&](std::uint64_t done, std::uint64_t whole) {
       line.update(done, whole);
-      return interrupted == 0;
+      return true;
     };
     good = load_events(path, options, events);
-  }
-  if (interrupted != 0) {
-    complain("interrupted while the trace was read");
-    return exit_interrupted;
   }
   if (!good) {
     fmt::print(stderr, "{}\n", events.errors.back().to_string());
@@ -270,10 +267,10 @@ int run(const settings& wanted) {
   if (!check_settings(wanted) || !open_outputs(wanted, out) || !read_earlier(wanted.compare, earlier) || !start_allocator(wanted)) {
     return exit_bad_input;
   }
-  listen_to_signals();
   loaded from;
   const int status = load(wanted, from);
   if (status != exit_ok) return status;
+  listen_to_signals();
   engine_options options;
   options.threads = wanted.threads != 0 ? wanted.threads : std::min(from.work.cpus(), threads_max);
   options.touch = wanted.touch;
@@ -297,12 +294,15 @@ namespace kmem::tool {
 
 void add_replay_command(CLI::App& program, int& status) {
   const auto wanted = std::make_shared<replay::settings>();
+  const CLI::Validator not_empty([](std::string& text) { return text.empty() ? std::string("it is empty") : std::string(); }, "");
   CLI::App* const command =
       program.add_subcommand("replay", "Replay what a traced Linux kernel asked of its allocator, and show what happened");
   command->add_option("TRACE", wanted->traces, "ftrace text with the events of kmem, plain or .gz, .xz, .zst; - for standard input")
       ->required()
       ->type_name("");
-  command->add_option("--mem", wanted->mem, "budget: 64M, 1G, 50%, or auto (the container's limit or physical memory)")->type_name("SIZE");
+  command->add_option("--mem", wanted->mem, "budget: 64M, 1G, 50%, or auto (the container's limit or physical memory)")
+      ->type_name("SIZE")
+      ->check(not_empty);
   command->add_option("--threads", wanted->threads, "threads to replay with; without it as many as the trace has CPUs")
       ->type_name("N")
       ->check(CLI::Range(1u, replay::threads_max));
@@ -313,10 +313,12 @@ void add_replay_command(CLI::App& program, int& status) {
   command->add_flag("--touch", wanted->touch, "write to every byte that is allocated");
   command->add_flag("--verify", wanted->verify, "write a pattern to every byte and check it when it is freed");
   command->add_flag("--keep-going", wanted->keep_going, "go on after lines that are not understood and after errors");
-  command->add_option("--json", wanted->json, "write everything as JSON; - for standard output")->type_name("FILE");
-  command->add_option("--html", wanted->html, "write a page with pictures, in one file")->type_name("FILE");
-  command->add_option("--compare", wanted->compare, "show what differs from an earlier run, of which this is the JSON")->type_name("FILE");
-  command->add_option("--compare-html", wanted->compare_html, "write that comparison as a page, too")->type_name("FILE");
+  command->add_option("--json", wanted->json, "write everything as JSON; - for standard output")->type_name("FILE")->check(not_empty);
+  command->add_option("--html", wanted->html, "write a page with pictures, in one file")->type_name("FILE")->check(not_empty);
+  command->add_option("--compare", wanted->compare, "show what differs from an earlier run, of which this is the JSON")
+      ->type_name("FILE")
+      ->check(not_empty);
+  command->add_option("--compare-html", wanted->compare_html, "write that comparison as a page, too")->type_name("FILE")->check(not_empty);
   command->add_flag("--no-progress", wanted->no_progress, "no progress bar on a terminal");
   command->add_flag("--quiet", wanted->quiet, "print nothing but complaints");
   command->footer(

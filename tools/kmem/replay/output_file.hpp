@@ -15,22 +15,25 @@ class output_file {
   output_file(const output_file&) = delete;
   output_file& operator=(const output_file&) = delete;
 
-  // Opens a new file beside `path`, to be put in its place; a path that is no regular file (a pipe, a terminal) is
-  // opened itself, and "-" is standard output. Return: false with the reason.
+  // Tries whether a file can be made beside `path`, to be put in its place later; a path that is no regular file (a
+  // pipe, a terminal) is opened itself, and "-" is standard output. Leaves nothing behind. Return: false with the reason.
   bool open(const std::string& path, std::string& problem);
-  bool is_open() const { return descriptor_ >= 0; }
-  const std::string& path() const { return path_; }
+  bool is_open() const { return open_; }
 
   // Writes everything and puts the file in its place. Return: false with the reason; then nothing is changed.
   bool commit(std::string_view text, std::string& problem);
 
  private:
-  bool open_new(const std::string& place, unsigned mode, std::string& problem);
+  bool make_temporary(std::string& problem);
+  bool write_all(std::string_view text);
+  void drop_temporary();
 
   std::string path_;
-  std::string place_;      // what path_ leads to, links followed
-  std::string temporary_;  // empty: nothing is to be renamed
+  std::string place_;      // what path_ leads to, links followed; empty: descriptor_ is where to write
+  std::string temporary_;  // while it exists
+  unsigned mode_ = 0;
   int descriptor_ = -1;
+  bool open_ = false;
 };
 
 }  // namespace kmem::tool::replay
