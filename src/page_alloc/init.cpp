@@ -26,7 +26,11 @@ constexpr uint64_t span_factor = 8, span_room = pages_in_bytes(uint64_t{64} << 2
 constexpr uint64_t span_least = pages_in_bytes(uint64_t{8} << 20);  // a machine of two MAX_ORDER blocks
 constexpr uint64_t base_page_tables = 8;                            // upper levels of the arena's, the arrays' and the areas' mappings
 
-constexpr uint64_t blocks_for(uint64_t pages) noexcept { return (pages + pages_per_block - 1) / pages_per_block; }
+/// Blocks that hold a zone's managed pages; those of DMA, which always exists, begin with page 0.
+constexpr uint64_t blocks_for(unsigned idx, uint64_t managed) noexcept {
+  const uint64_t pages = managed + (idx == raw(zone_idx::dma) ? 1 : 0);
+  return managed == 0 ? 0 : (pages + pages_per_block - 1) / pages_per_block;
+}
 constexpr bool is_fixed(unsigned idx) noexcept { return idx < raw(zone_idx::normal); }
 
 struct layout {
@@ -38,7 +42,7 @@ struct layout {
 /// Metadata that a zone needs to hold its managed pages, packed.
 uint64_t zone_metadata(unsigned idx, uint64_t managed) noexcept {
   if (managed == 0) return 0;
-  const uint64_t blocks = blocks_for(managed + 1);  // with page 0
+  const uint64_t blocks = blocks_for(idx, managed);
   if (is_fixed(idx)) return blocks * metadata_pages_per_block + section_metadata_pages(static_cast<uint32_t>(blocks));
   const uint64_t sections = (blocks + section_blocks - 1) / section_blocks;
   return blocks * metadata_pages_per_block + sections * section_metadata_pages(section_blocks);
@@ -58,7 +62,7 @@ bool share_budget(const machine_config& config, uint64_t limit, uint32_t nr_cpus
   if (dma >= pages_per_block) dma = round_down(dma + 1, pages_per_block) - 1;  // whole blocks, of which page 0 is none
   l = {};
   l.managed[raw(zone_idx::dma)] = dma;
-  const uint64_t dma_span = blocks_for(dma + 1) * pages_per_block;
+  const uint64_t dma_span = blocks_for(raw(zone_idx::dma), dma) * pages_per_block;
   uint64_t dma32 = pages_in_bytes(config.zone_dma32);
   if (dma32 > dma32_end - dma_span) dma32 = dma32_end - dma_span;
   l.managed[raw(zone_idx::dma32)] = dma32;
@@ -85,12 +89,13 @@ bool share_budget(const machine_config& config, uint64_t limit, uint32_t nr_cpus
 uint64_t wanted_blocks(const machine_config& config, const layout& l, unsigned idx) noexcept {
   const uint64_t managed = l.managed[idx];
   if (managed == 0) return 0;
-  const uint64_t least = blocks_for(managed + 1);
+  const uint64_t least = blocks_for(idx, managed);
   if (is_fixed(idx)) return least;
   uint64_t span = managed * span_factor;
   if (span < managed + span_room) span = managed + span_room;
   if (config.span != 0) span = pages_in_bytes(config.span) * managed / l.managed[raw(zone_idx::normal)];
-  return blocks_for(span) > least ? blocks_for(span) : least;
+  const uint64_t blocks = blocks_for(idx, span);
+  return blocks > least ? blocks : least;
 }
 
 uint64_t sum_of(const uint64_t (&values)[nr_zones]) noexcept {
@@ -104,7 +109,7 @@ bool fit_span(const machine_config& config, uint64_t span_blocks, uint32_t nr_cp
   for (;;) {
     if (!share_budget(config, limit, nr_cpus, l)) return false;
     uint64_t least = 0;
-    for (unsigned i = 0; i < nr_zones; ++i) least += l.blocks[i] = l.managed[i] == 0 ? 0 : blocks_for(l.managed[i] + 1);
+    for (unsigned i = 0; i < nr_zones; ++i) least += l.blocks[i] = blocks_for(i, l.managed[i]);
     if (least <= span_blocks) {
       // What is left goes to the zones without fixed pfns, as far as they want it.
       uint64_t left = span_blocks - least;
@@ -150,8 +155,9 @@ void make_unusable_locked(page_allocator& pa, zone& z, pfn_t pfn) noexcept KMEM_
   relist_locked(pa, z, pfn.raw() / pages_per_block);
 }
 
-/// Opens and pays for the first n blocks of a zone.
-bool open_first_blocks(page_allocator& pa, zone& z, uint32_t n) noexcept {
+/// Opens and pays for all blocks of a zone with fixed pfns, and takes out the pages that it does not manage.
+bool open_whole_zone(page_allocator& pa, zone& z) noexcept {
+  const uint32_t n = z.nr_blocks;
   if (!charge_metadata(pa, uint64_t{n} * metadata_pages_per_block + section_metadata_pages(n))) return false;
   uint32_t opened = 0;
   {
@@ -166,9 +172,9 @@ bool open_first_blocks(page_allocator& pa, zone& z, uint32_t n) noexcept {
     relist_locked(pa, z, z.first_block + i);
   }
   if (z.first_block == 0) make_unusable_locked(pa, z, pfn_t());
-  if (z.fixed_pfns)
-    while (uint64_t{n} * pages_per_block - z.unusable > z.managed_most)
-      make_unusable_locked(pa, z, pfn_t((z.first_block + n) * pages_per_block - z.unusable - (z.first_block == 0 ? 0 : 1)));
+  const uint32_t end = (z.first_block + n) * pages_per_block;
+  const auto surplus = static_cast<uint32_t>(uint64_t{n} * pages_per_block - z.unusable - z.managed_most);
+  for (uint32_t i = 1; i <= surplus; ++i) make_unusable_locked(pa, z, pfn_t(end - i));
   return true;
 }
 
@@ -207,8 +213,7 @@ err set_up(page_allocator& pa, const machine_config& config, uint64_t limit) noe
     compute_cpu_lists(z, pa.nr_cpus);
     if (z.nr_blocks == 0) continue;
     if (!make_cpu_lists(pa, z)) return err::nomem;
-    if (z.fixed_pfns && !open_first_blocks(pa, z, z.nr_blocks)) return err::nomem;
-    if (!z.fixed_pfns && z.first_block == 0 && !open_first_blocks(pa, z, 1)) return err::nomem;
+    if (z.fixed_pfns && !open_whole_zone(pa, z)) return err::nomem;
   }
   refill_reserve(pa);
   return err::ok;
@@ -247,7 +252,7 @@ err page_alloc_init(page_allocator& pa, const machine_config& config) noexcept {
   uint64_t least = 0;
   for (unsigned i = 0; i < nr_zones; ++i) {
     l.blocks[i] = wanted_blocks(config, l, i);
-    if (i != raw(zone_idx::normal) && l.managed[i] != 0) least += blocks_for(l.managed[i] + 1) * pages_per_block;
+    if (i != raw(zone_idx::normal)) least += blocks_for(i, l.managed[i]) * pages_per_block;
   }
   least += l.managed[raw(zone_idx::normal)] < span_least ? l.managed[raw(zone_idx::normal)] : span_least;
   err result = memmap_init(pa, config, nr_pages_t(limit), nr_pages_t(sum_of(l.blocks) * pages_per_block), nr_pages_t(least));

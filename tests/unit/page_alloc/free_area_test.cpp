@@ -73,7 +73,7 @@ TEST(count_bits, counts_any_part_of_a_block) {
   for (unsigned first = 0; first < pages_per_block; first += 7)
     for (unsigned n = 1; first + n <= pages_per_block; n += 13) {
       unsigned expected = 0;
-      for (unsigned i = first; i < first + n; ++i) expected += bits.words[i / 64] >> (i % 64) & 1;
+      for (unsigned i = first; i < first + n; ++i) expected += static_cast<unsigned>(bits.words[i / 64] >> (i % 64) & 1);
       ASSERT_EQ(count_bits(bits, first, n), expected);
     }
 }

@@ -100,6 +100,9 @@ TEST(page_alloc_init, refusals_of_the_system_leave_nothing_behind) {
   }
 }
 
+// Sanitizers reserve terabytes and would be killed by the limit itself.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
 /// Runs `body` in a child process. Return: its exit status.
 template <class Body>
 int in_child(Body body) {
@@ -133,8 +136,6 @@ int use_machine(const machine_config& config) {
   return page_alloc_is_valid(*pa) == nullptr && charged_pages(*pa) == 0 ? 0 : 4;
 }
 
-// Sanitizers reserve terabytes and would be killed by the limit itself.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST(page_alloc_limits, serves_under_a_limit_of_address_space) {
   EXPECT_EQ(in_child([] { return limit(RLIMIT_AS, rlim_t{512} << 20) ? use_machine(small_config(uint64_t{4} << 30)) : 9; }), 0);
 }
