@@ -2,7 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "sim/sim_driver.hpp"
 
@@ -30,11 +33,14 @@ TEST(SimLock, ExcludesAndLosesNoWakeUp) {
   expect_seeds_pass(
       [](world& w) {
         auto& shared = w.make<locked_counter>();
+        auto& never_rung = w.make<atomic<uint32_t>>(0u);
         for (int i = 0; i < 4; ++i)
-          w.spawn("task", [&shared] {
+          w.spawn("task", [&] {
             for (int round = 0; round < 5; ++round) {
               const lock_guard hold(shared.lock);
               shared.add();
+              // Now and then for so long that the others give up spinning and sleep.
+              if (w.random(3) == 0) plat::futex_wait(never_rung.word(), 0, 1'000'000);
             }
           });
         w.at_end([&shared] { KMEM_SIM_CHECK(shared.value == 20 && !shared.lock.is_locked()); });
@@ -218,6 +224,67 @@ TEST(SimPrintk, AFullRingDropsTheOldestAndCountsWhatFoundItsSlotBusy) {
         });
       },
       {}, 50);
+}
+
+/// A handler that logs more than the ring holds, once, while its task is in the middle of `body`.
+void fill_the_ring_in_the_middle_of(world& w, const char* name, std::function<void()> body) {
+  auto& done = w.make<bool>(false);
+  w.set_handler(w.spawn(name, std::move(body)), [&done] {
+    if (std::exchange(done, true)) return;
+    for (unsigned n = 0; n < printk_ring_records + 10; ++n) printk(log_level::info, "handler", 7);
+  });
+}
+
+void expect_the_ring_can_be_read_to_its_end(uint64_t logged) {
+  log_level level = log_level::emerg;
+  char text[64];
+  uint64_t next = 0, read = 0;
+  while (const uint64_t found = printk_read(next, level, text, sizeof text)) {
+    next = found;
+    ++read;
+  }
+  KMEM_SIM_CHECK(next == logged);
+  KMEM_SIM_CHECK(read + printk_dropped() >= std::min<uint64_t>(logged, printk_ring_records));
+}
+
+TEST(SimPrintk, ASlotInTheHandsOfAnInterruptedWriterIsPassedByAndLeavesAHole) {
+  simulation::config knobs;
+  knobs.signal_chance = 100;
+  unsigned drops = 0;
+  expect_seeds_pass(
+      [&drops](world& w) {
+        set_printk_sink(nullptr);
+        fill_the_ring_in_the_middle_of(w, "writer", [] { for (int n = 0; n < 5; ++n) printk(log_level::info, "writer", 6); });
+        w.at_end([&drops] {
+          drops += printk_dropped() != 0 ? 1 : 0;
+          const bool handler_ran = printk_read(5, *std::make_unique<printk_record>(), nullptr, 0) != 0;
+          expect_the_ring_can_be_read_to_its_end(handler_ran ? 5 + printk_ring_records + 10 : 5);
+        });
+      },
+      knobs, 300);
+  EXPECT_GT(drops, 0u);
+}
+
+TEST(SimPrintk, ASlotInTheHandsOfAnInterruptedReaderIsPassedByAndLeavesAHole) {
+  simulation::config knobs;
+  knobs.signal_chance = 100;
+  unsigned drops = 0;
+  expect_seeds_pass(
+      [&drops](world& w) {
+        set_printk_sink(nullptr);
+        for (unsigned n = 0; n < 5; ++n) printk(log_level::info, "before", 6);
+        fill_the_ring_in_the_middle_of(w, "reader", [] {
+          printk_record record;
+          for (uint64_t n = 0; n < 5; ++n) (void)printk_read(n, record, nullptr, 0);
+        });
+        w.at_end([&drops] {
+          drops += printk_dropped() != 0 ? 1 : 0;
+          const bool handler_ran = printk_read(5, *std::make_unique<printk_record>(), nullptr, 0) != 0;
+          expect_the_ring_can_be_read_to_its_end(handler_ran ? 5 + printk_ring_records + 10 : 5);
+        });
+      },
+      knobs, 300);
+  EXPECT_GT(drops, 0u);
 }
 
 TEST(SimRateLimit, NeverAllowsMoreThanTheBurstInAWindowAndLosesNoCount) {

@@ -54,6 +54,8 @@ TEST_F(Fail, TimesLimitsTheFailures) {
 TEST_F(Fail, SpaceLetsThatManyUnitsPassFirst) {
   set_fail_attributes(fail_point::failslab, {.probability = 100, .space = 200});
   EXPECT_EQ(passages(5), "...FF");  // 3 * 64 fit into 200, the rest of 8 is too little
+  set_fail_attributes(fail_point::failslab, {.probability = 100, .space = 128});
+  EXPECT_EQ(passages(3), ".FF");  // what fits exactly is not let pass, as in the kernel
 }
 
 TEST_F(Fail, ProbabilityIsRoughlyMetAndTheSeedRepeatsIt) {
