@@ -6,6 +6,7 @@
 //           without its limit otherwise.
 // States.   Requests above kmalloc's limit are runs of pages; what kind a pointer is, its page says.
 // Contexts. Any thread, before constructors, inside ld.so's start-up, in destructors and after fork. free keeps errno.
+// Limits.   Alignments above 4 MiB are refused with ENOMEM.
 // Kernel.   malloc(0) is a unique pointer, as programs expect, not ZERO_SIZE_PTR.
 // Tests.    tests/unit/face_malloc/, tests/programs/preload_*.sh
 #include <pthread.h>
@@ -43,7 +44,8 @@ KMEM_COLD void* out_of_memory() noexcept {
 }
 
 void* allocate(size_t size, size_t align, gfp_t gfp) noexcept {
-  if (KMEM_UNLIKELY(size > largest_request)) return out_of_memory();
+  // Addresses are aligned as page numbers are up to the arena's own alignment, and no further.
+  if (KMEM_UNLIKELY(size > largest_request || align > span_step_bytes)) return out_of_memory();
   machine* const m = serving();
   if (KMEM_UNLIKELY(m == nullptr)) return out_of_memory();
   if (KMEM_UNLIKELY(size == 0)) size = 1;

@@ -118,6 +118,7 @@ TEST_F(kmalloc_api, alignments_of_your_own) {
     }
   EXPECT_EQ(kmalloc_aligned(10, 3, gfp::kernel), nullptr);
   EXPECT_EQ(kmalloc_aligned(10, 0, gfp::kernel), nullptr);
+  EXPECT_EQ(kmalloc_aligned(10, size_t{8} << 20, gfp::kernel), nullptr);
 }
 
 TEST_F(kmalloc_api, masks_checked_at_compile_time_are_the_same_call) {
