@@ -358,7 +358,7 @@ TEST(replay_engine, failures_say_how_far_they_came) {
   std::uint64_t by_step = 0;
   for (const report::gfp_row& row : result.by_gfp) {
     for (const report::name_count& step : row.failed_by_step) {
-      EXPECT_NE(step.name, "not recorded");
+      EXPECT_NE(step.name, "refused");
       by_step += step.count;
     }
   }
@@ -374,6 +374,24 @@ TEST(replay_engine, failures_say_how_far_they_came) {
   EXPECT_GT(first.charged_bytes, 4 * mib);
   EXPECT_EQ(result.samples.back().failed, result.total.failed);
   EXPECT_EQ(row_of(result, "GFP_NOWAIT")->failed, 10u);
+}
+
+TEST(replay_engine, what_is_refused_before_the_chain_says_so) {
+  trace_text text;
+  text.cache(at(1), 200).cache_free(at(1), "thing").kmalloc(at(2), 100'000).kmalloc(at(3), 200'000).kfree(at(2)).kfree(at(3));
+  const report::replay_result too_large = replay_in_child(plan_of(text.str()), "mem=64M kmalloc_max=128K", verified());
+  expect_clean(too_large);
+  ASSERT_EQ(too_large.failures.size(), 1u);
+  EXPECT_EQ(too_large.failures[0].step, "refused");
+  EXPECT_EQ(too_large.failures[0].size_bytes, 200'000u);
+
+  trace_text many;
+  for (unsigned number = 0; number < 400; number++) many.cache(at(number), 200).cache_free(at(number), "thing");
+  const report::replay_result injected = replay_in_child(plan_of(many.str()), "mem=64M failslab=1,50,0,-1", verified());
+  expect_clean(injected);
+  EXPECT_GT(injected.total.failed, 100u);
+  EXPECT_LT(injected.total.failed, 300u);
+  EXPECT_EQ(row_of(injected, "GFP_KERNEL")->failed_by_step.at(0).name, "refused");
 }
 
 // Nobody but later requests could end an endless wait.

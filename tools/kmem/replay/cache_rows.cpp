@@ -12,6 +12,7 @@ namespace kmem::tool::replay {
 namespace {
 
 constexpr std::size_t name_max = sizeof(kmem_cache_info::name) - 1;
+constexpr unsigned create_attempts = 20;
 constexpr const char* large_name = "kmalloc, whole pages";
 
 // The name that the library has room for; a number keeps those apart that are cut.
@@ -74,8 +75,13 @@ bool cache_rows::create(std::vector<kmem_cache*>& caches, std::string& problem) 
     cache_flags flags = each.named ? cache_flags::no_merge : cache_flags::none;
     if (each.reclaim_account) flags = flags | cache_flags::reclaim_account;
     if (each.dma) flags = flags | cache_flags::cache_dma;
-    caches.push_back(kmem_cache_create(rows_[index].library_name.c_str(), each.object_bytes, each.align, flags));
-    if (caches.back() != nullptr) continue;
+    // Injected failures (failslab=) are meant for the requests of the trace, not for what has to be there before them.
+    kmem_cache* made = nullptr;
+    for (unsigned attempt = 0; made == nullptr && attempt < create_attempts; attempt++) {
+      made = kmem_cache_create(rows_[index].library_name.c_str(), each.object_bytes, each.align, flags);
+    }
+    caches.push_back(made);
+    if (made != nullptr) continue;
     problem = fmt::format("cache {} of {} ('{}', {} bytes an object) cannot be made", index + 1, work_.caches.size(), each.name,
                           each.object_bytes);
     caches.pop_back();
