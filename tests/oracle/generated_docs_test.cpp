@@ -1,4 +1,5 @@
-// docs/gfp.md, docs/lock-order.md and docs/promises.md are made from the code, its comments, the tests and the mutants.
+// docs/gfp.md, docs/lock-order.md and docs/promises.md are made from the code, its comments, the tests and the mutants; and
+// docs/memory-model.md speaks of every pair.
 // KMEM_UPDATE_DOCS=1 writes them anew.
 #include <gtest/gtest.h>
 
@@ -350,6 +351,28 @@ TEST(GeneratedDocs, LockOrder) {
   }
   EXPECT_EQ(locks.size(), nr_lock_ranks) << "a lock of a rank that is none";
   test::expect_document("lock-order.md", out.str());
+}
+
+// ---- memory model -----------------------------------------------------------------------------------------------------------------
+
+TEST(GeneratedDocs, MemoryModelArguesForEveryPair) {
+  static const std::regex pair("// pairs: ([\\w, ]+)"), name("\\w+"), heading("\n### (\\w+)\n");
+  std::set<std::string> in_code, in_document;
+  for (const char* suffix : {".hpp", ".cpp"})
+    for (const std::string& path : files_of("src", suffix)) {
+      std::istringstream lines(source_text(path));
+      for (std::string line; std::getline(lines, line);) {
+        const size_t tag = line.find("// pairs: ");
+        if (tag == std::string::npos || line.find_first_not_of(' ') == tag) continue;  // of an operation on this line
+        for (const std::smatch& list : matches_of(line, pair)) {
+          const std::string names = list[1];
+          for (const std::smatch& one : matches_of(names, name)) in_code.insert(one.str());
+        }
+      }
+    }
+  const std::string document = source_text("docs/memory-model.md");
+  for (const std::smatch& match : matches_of(document, heading)) in_document.insert(match[1].str());
+  EXPECT_EQ(in_code, in_document);
 }
 
 }  // namespace
