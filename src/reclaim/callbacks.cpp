@@ -70,16 +70,20 @@ uint64_t run_callbacks(machine& m, gfp_t gfp, uint64_t nr_pages) noexcept {
   if (task.depth != 0 || in_atomic()) return 0;
   const uint32_t start = m.next_callback.fetch_add_relaxed(1);
   uint64_t freed = 0;
+  bool any = false;
   for (unsigned i = 0; i < nr_reclaim_callbacks && freed < nr_pages; ++i) {
     const unsigned number = (start + i) % nr_reclaim_callbacks;
     callback_frame frame;
     reclaim_callback callback;
     if (!enter_callback(m, number, gfp, frame, callback)) continue;
+    any = true;
     const uint64_t got = call(callback, number, gfp, nr_pages - freed);
     leave_callback(m, frame);
     freed = got < ~freed ? freed + got : ~uint64_t{0};
   }
-  return freed;
+  // Objects that a callback has freed, or needed for a moment, are in arrays and slabs that may be wholly free by now.
+  const uint64_t drained = any ? drain_caches(m, true) : 0;
+  return freed != 0 ? freed : drained;
 }
 
 int register_callback(machine& m, const reclaim_callback& callback) noexcept {

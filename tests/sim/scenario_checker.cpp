@@ -19,6 +19,7 @@ enum class frame : uint8_t { taken, present, absent, reserve };
 /// A zone as it would be if everything that can be drained had been drained.
 struct zone_picture {
   uint64_t managed = 0, taken = 0, committed = 0, present = 0;
+  uint64_t from_lists = 0, from_deferred = 0, from_slabs = 0;  // what draining brings
   bool fixed = false;
   uint32_t opened = 0, blocks = 0, first_block = 0;
   std::vector<frame> frames;   // of the opened blocks
@@ -90,10 +91,11 @@ class picture {
   }
 
   /// Pages that come free: 2^order or a run, from `pfn` on.
-  void release(unsigned number, uint32_t pfn, uint64_t n) {
+  void release(unsigned number, uint32_t pfn, uint64_t n, uint64_t zone_picture::*source) {
     zone_picture& p = zones_[number];
     for (uint64_t i = 0; i < n; ++i) set(p, pfn - p.first_block * pages_per_block + i, frame::present);
     p.taken -= n;
+    p.*source += n;
   }
 
   void draw_lists(unsigned number) KMEM_NO_ANALYSIS {
@@ -105,11 +107,11 @@ class picture {
       for (const auto& by_order : lists.lists)
         for (unsigned order = 0; order < nr_cpu_list_orders; ++order)
           for (pfn_t pfn = by_order[order].warm; !pfn.is_none(); pfn = m_.page_of(pfn).next)
-            release(number, pfn.raw(), uint64_t{1} << order);
+            release(number, pfn.raw(), uint64_t{1} << order, &zone_picture::from_lists);
     }
     for_each_on(z.reserve, [&](page& p) { set(zones_[number], m_.pfn_of(&p).raw() - z.first_block * pages_per_block, frame::reserve); });
     for_each_on(m_.deferred, [&](page& p) {
-      if (p.zone == number) release(number, m_.pfn_of(&p).raw(), pages_of_head(p));
+      if (p.zone == number) release(number, m_.pfn_of(&p).raw(), pages_of_head(p), &zone_picture::from_deferred);
     });
     zones_[number].taken -= z.deferred_uncharge.peek();
     zones_[number].committed -= z.deferred_uncharge.peek();
@@ -193,7 +195,7 @@ class picture {
         const auto found = objects_.in_hand.find(pfn);
         const uint64_t in_hand = found == objects_.in_hand.end() ? 0 : found->second;
         if (cache.lock.is_locked() || head.slab.nr_free + in_hand != head.slab.capacity || !gone.insert(pfn).second) return;
-        release(number, pfn, uint64_t{1} << head.order);
+        release(number, pfn, uint64_t{1} << head.order, &zone_picture::from_slabs);
         if (head.word != 0) ++objects_.in_hand[slab_head(m_, m_.bitmap_cache, reinterpret_cast<void*>(head.word)).raw()];
       });
   }
@@ -277,8 +279,9 @@ class picture {
       }
       std::ostringstream text;
       text << n << " pages at pfn " << pfn << " of zone " << number << " (" << c.present << " present, " << c.absent << " absent, metadata "
-           << c.cost << "); managed " << p.managed << ", taken once drained " << p.taken << ", committed " << p.committed << ", present "
-           << p.present << ", floor " << floor_of(number, mask);
+           << c.cost << "); managed " << p.managed << ", taken once drained " << p.taken << " (lists " << p.from_lists << ", deferred "
+           << p.from_deferred << ", slabs " << p.from_slabs << "), committed " << p.committed << ", present " << p.present << ", floor "
+           << floor_of(number, mask);
       return text.str();
     }
     return {};
@@ -305,6 +308,8 @@ std::string object_left(machine& m, const picture& now, const ask& asked) {
     return now.pages_for_request(slab_mask(asked.gfp, dma ? gfp::dma : gfp::none), pages_for(asked.size).raw(), false);
   const unsigned first = size_class_of(asked.size);
   for (unsigned number = first; number <= nr_size_classes; ++number) {
+    // A power of two is naturally aligned, in whatever class it lies.
+    if (is_power_of_two(asked.size) && size_of_class(number) % asked.size != 0) continue;
     const kmem_cache* cache = &m.kmalloc_caches[number - 1];
     if (dma || reclaimable) cache = m.other_caches[dma ? 1 : 0][number - 1].peek();
     const uint64_t n = cache != nullptr ? now.free_objects(*cache) : 0;

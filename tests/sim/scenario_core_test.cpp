@@ -11,7 +11,7 @@ namespace {
 simulation::config cpus(int nr) {
   simulation::config knobs;
   knobs.nr_cpus = nr;
-  knobs.signal_chance = 3;
+  knobs.signal_chance = 1;
   return knobs;
 }
 

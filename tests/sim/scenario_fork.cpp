@@ -23,15 +23,16 @@ void on_child_failure(const char* why) noexcept { child_failed(why); }
 
 /// What a child does with the machine before it ends: every kind of memory, written and read.
 void use_machine(machine& m) {
+  constexpr gfp_t impatient = gfp::kernel | gfp::nowarn | gfp::noretry;  // nobody is there who could free anything
   for (int round = 0; round < 3; ++round) {
     char* got[12] = {};
     for (size_t i = 0; i < 12; ++i) {
       const size_t size = size_t{20} << i;
-      got[i] = static_cast<char*>(kmalloc(m, size, (i % 2 != 0 ? gfp::atomic : gfp::kernel) | gfp::nowarn));
+      got[i] = static_cast<char*>(kmalloc(m, size, i % 2 != 0 ? gfp::atomic | gfp::nowarn : impatient));
       if (got[i] != nullptr) write_pattern(got[i], size, i + 1);
     }
-    page* const p = alloc_pages(m, gfp::kernel | gfp::nowarn, order_t(2));
-    void* const area = vmalloc(m, 10'000, gfp::kernel | gfp::nowarn, nullptr);
+    page* const p = alloc_pages(m, impatient, order_t(2));
+    void* const area = vmalloc(m, 10'000, impatient, nullptr);
     drain_caches(m, true);
     for (size_t i = 0; i < 12; ++i)
       if (got[i] != nullptr && find_damage(got[i], size_t{20} << i, i + 1) != size_t{20} << i) child_failed("contents changed");

@@ -31,12 +31,14 @@ void write_pattern(char* begin, size_t bytes, uint64_t tag) {
 }
 
 size_t find_damage(const char* begin, size_t bytes, uint64_t tag) {
-  for (size_t i = 0; i * 8 < bytes; ++i) {
-    const uint64_t word = word_at(tag, i);
-    const size_t n = bytes - i * 8 < 8 ? bytes - i * 8 : 8;
-    if (std::memcmp(begin + i * 8, &word, n) != 0) return i * 8;
+  size_t i = 0;
+  for (; (i + 1) * 8 <= bytes; ++i) {
+    uint64_t word = 0;
+    std::memcpy(&word, begin + i * 8, 8);
+    if (word != word_at(tag, i)) return i * 8;
   }
-  return bytes;
+  const uint64_t word = word_at(tag, i);
+  return std::memcmp(begin + i * 8, &word, bytes - i * 8) != 0 ? i * 8 : bytes;
 }
 
 size_t find_nonzero(const char* begin, size_t bytes) {

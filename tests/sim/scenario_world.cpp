@@ -38,6 +38,11 @@ core_world::core_world(world& w, const load& wanted, coverage& seen) : w_(w), lo
   const std::string& parameters = load_.parameters[w.random(load_.parameters.size())];
   if (!parse_config(parameters.c_str(), config, error)) fail_world(error.text);
   if (machine_init(m_, config, error) != err::ok) fail_world(parameters + ": " + error.text);
+  if (percent(50))  // lists that take much at once, as those of a large machine do
+    for (zone& z : m_.zones) {
+      z.cpu_batch = 1u << roll(5);
+      z.cpu_high = z.cpu_batch * 4;
+    }
   const cache_args shapes[] = {
       {.name = "sim_constructed", .object_size = 56, .constructor = construct},
       {.name = "sim_tiny", .object_size = 8, .flags = slab_flags_t::no_merge},
@@ -60,6 +65,7 @@ core_world::core_world(world& w, const load& wanted, coverage& seen) : w_(w), lo
   }
   nr_inside_ = load_.nr_tasks;
   w.at_end([this] { end_of_world(); });
+  if (percent(load_.tight)) take_ballast();
   failures_per_mille = load_.platform_failures;
   nr_platform_failures = 0;
   hooked = this;
@@ -69,6 +75,24 @@ core_world::core_world(world& w, const load& wanted, coverage& seen) : w_(w), lo
 
 core_world::~core_world() {
   if (hooked == this) hooked = nullptr;
+}
+
+/// Takes all memory in small blocks and gives some of them back, so that what is free is little and scattered.
+void core_world::take_ballast() {
+  ask asked;
+  asked.gfp = gfp::highuser_movable | gfp::nowarn | gfp::noretry;
+  for (;;) {
+    asked.pages = uint64_t{1} << (percent(70) ? 0 : roll(4));
+    char* const begin = perform(asked);
+    if (begin == nullptr) break;
+    ballast_.push_back(begin);
+  }
+  for (uint64_t n = 10 + roll(ballast_.size() / 2); n != 0 && !ballast_.empty(); --n) {
+    const size_t at = roll(ballast_.size());
+    std::swap(ballast_[at], ballast_.back());
+    give(ballast_.back());
+    ballast_.pop_back();
+  }
 }
 
 // ---- the gate -----------------------------------------------------------------------------------------------------------------------
@@ -124,7 +148,7 @@ void core_world::run_actor(actor& me) {
 }
 
 void core_world::one_operation(actor& me) {
-  if (percent(4)) me.grows = !me.grows;
+  if (percent(me.grows ? 2 : 8)) me.grows = !me.grows;
   const uint64_t dice = roll(100);
   if (dice < 60) return percent(me.grows ? load_.greed : 100 - load_.greed) ? allocate(me) : free_one(me);
   if (dice < 68) return hand_over(me);
@@ -190,6 +214,7 @@ void core_world::run_handler(actor& me) {
 }
 
 void core_world::end_of_world() {
+  for (char* const begin : ballast_) give(begin);
   if (!mailbox_.empty() || !shadow_.empty()) fail_world(std::to_string(shadow_.size()) + " ranges are still held at the end");
   hooked = nullptr;
   for (kmem_cache* const cache : caches_)
@@ -264,8 +289,15 @@ void core_world::walk(actor&) {
   open_gate();
 }
 
+void core_world::forget_callback_calls() {
+  pages_reclaimed_ = 0;
+  for (actor* other : actors_) other->reclaimable.calls = 0;
+}
+
 bool core_world::callback_was_passed_over(const ask& asked) {
   if (!has(asked.gfp, gfp::direct_reclaim) || has(asked.gfp, gfp::memalloc)) return false;
+  // A pass asks in turn until it has what it needs; how many passes there are depends on the flags.
+  if (pages_reclaimed_ >= (asked.kind == ask::what::block || asked.kind == ask::what::run ? asked.pages : 1)) return false;
   for (const actor* other : actors_) {
     const cache_of_pages& c = other->reclaimable;
     if (c.number < 0 || c.calls != 0 || (c.needs & ~asked.gfp) != gfp::none) continue;
@@ -282,6 +314,7 @@ void core_world::check_null(const ask& asked, bool nested) {
 
 void core_world::on_null(actor& me, const ask& asked, bool exact) {
   ++seen_.nulls;
+  if (percent(20)) me.grows = false;
   if (!may_fail(asked.gfp)) fail_world("__GFP_NOFAIL got NULL: " + describe(asked));
   if (exact) {
     ++seen_.exact_nulls;
@@ -293,7 +326,7 @@ void core_world::on_null(actor& me, const ask& asked, bool exact) {
   if (!percent(30) || !close_gate()) return;
   // Everybody stands between two operations: the same request now sees a state that nobody changes.
   const uint64_t failures_before = nr_platform_failures;
-  for (actor* other : actors_) other->reclaimable.calls = 0;
+  forget_callback_calls();
   char* const begin = perform(asked);
   if (begin != nullptr) {
     me.held.push_back(begin);
@@ -444,7 +477,7 @@ void core_world::allocate(actor& me) {
   const uint64_t failures_before = nr_platform_failures;
   if (alone) {
     simulation::run_alone(true);
-    for (actor* other : actors_) other->reclaimable.calls = 0;
+    forget_callback_calls();
   }
   char* begin = nullptr;
   ask effective = asked;
@@ -647,6 +680,7 @@ uint64_t core_world::reclaim(void* context, gfp_t mask, uint64_t nr_pages) noexc
     ++freed;
   }
   core.seen_.callback_pages += freed;
+  core.pages_reclaimed_ += freed;
   return freed;
 }
 

@@ -17,7 +17,8 @@ namespace kmem::sim_test {
 struct load {
   std::vector<std::string> parameters = {"mem=6M"};  // of the machine; each world takes one of them
   int nr_tasks = 8;
-  unsigned rounds = 60;            // operations of a task
+  unsigned tight = 50;             // percent of the worlds in which most memory is taken, here and there, before the tasks start
+  unsigned rounds = 40;            // operations of a task
   unsigned greed = 85;             // percent of allocations while a task grows
   unsigned most_order = 11;        // orders are below it, and below the machine's
   bool handlers = true;            // signals that allocate GFP_ATOMIC
@@ -68,6 +69,7 @@ class core_world {
   void finish_actor(actor& me);
   void run_handler(actor& me);
   void end_of_world();
+  void take_ballast();
 
   // ---- operations ----
   ask random_ask(actor& me);
@@ -78,7 +80,9 @@ class core_world {
   void allocate(actor& me);
   void on_null(actor& me, const ask& asked, bool exact);
   void check_null(const ask& asked, bool nested);
+  /// A callback that the flags allow has pages and was not asked, though those that were asked gave too little.
   bool callback_was_passed_over(const ask& asked);
+  void forget_callback_calls();
   void give(char* begin);
   void free_one(actor& me);
   void hand_over(actor& me);
@@ -112,7 +116,9 @@ class core_world {
   shadow_map shadow_;
   std::vector<actor*> actors_;
   std::vector<char*> mailbox_;
+  std::vector<char*> ballast_;
   std::vector<kmem_cache*> caches_;
+  uint64_t pages_reclaimed_ = 0;  // by callbacks since forget_callback_calls()
   bool gate_closed_ = false;
   int nr_inside_ = 0;
   uint32_t gate_word_ = 0;

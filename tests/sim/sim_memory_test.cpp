@@ -37,6 +37,17 @@ TEST(SimMemory, OpenedMemoryIsThereAndDecommitZeroesIt) {
   }
 }
 
+TEST(SimMemory, MemoryOpenedForReadingIsZeroAndIsNoOpenedMemory) {
+  EXPECT_EQ(run_alone([] {
+    reservation r = plat::reserve(megabyte, page_size, backing::anon);
+    KMEM_SIM_CHECK(plat::open_for_reading(r.base, r.bytes));
+    KMEM_SIM_CHECK(r.base[0] == 0 && r.base[r.bytes - 1] == 0);
+    KMEM_SIM_CHECK(plat::open(r.base, page_size));
+    r.base[0] = 1;
+    plat::decommit(r, r.base + page_size, page_size);
+  }).find("misuse of memory"), 0u);
+}
+
 TEST(SimMemory, FramesOfAMemfdReservationHaveASecondAddress) {
   EXPECT_EQ(run_alone([] {
     reservation r = plat::reserve(4 * megabyte, page_size, backing::memfd);
@@ -73,6 +84,7 @@ TEST(SimMemory, MisuseFailsTheWorldAndSaysWhat) {
   const misuse_case cases[] = {
       {"open elsewhere", [&](reservation&) { plat::open(page, page_size); }, "open outside of any reservation"},
       {"open past the end", [](reservation& r) { plat::open(r.base + r.bytes - page_size, 2 * page_size); }, "open outside"},
+      {"reading rights for what is open", [](reservation& r) { plat::open_for_reading(r.base, r.bytes); }, "would close what is open"},
       {"open half a page", [](reservation& r) { plat::open(r.base, page_size / 2); }, "not whole pages"},
       {"decommit of closed pages", [](reservation& r) { plat::decommit(r, r.base + 8 * page_size, page_size); }, "never opened"},
       {"decommit across the end of the opened part", [](reservation& r) { plat::decommit(r, r.base + 3 * page_size, 2 * page_size); },
