@@ -125,7 +125,7 @@ void* alloc_large(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) n
   if (KMEM_UNLIKELY(has(gfp, bad_slab_gfp))) gfp = fix_slab_gfp(gfp);
   const uint64_t n = pages_for(size).raw();
   uint64_t whole = n;
-  if (align > page_size) {
+  if (run_alignment(n) < align >> page_shift) {
     // Runs of a power of two are naturally aligned; what is too much goes back at once.
     whole = align >> page_shift;
     while (whole < n) whole *= 2;

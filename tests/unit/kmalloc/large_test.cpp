@@ -68,6 +68,20 @@ TEST(large, kmalloc_max_is_the_limit_of_the_specification_when_set) {
   kfree(*t, q);
 }
 
+TEST(large, an_alignment_that_a_run_has_anyway_asks_for_no_more_pages) {
+  machine_config config = slab_config();
+  config.mem = uint64_t{8} << 20;
+  kmalloc_machine m(config);
+  const uint64_t most = free_pages_total(*m) - 200;  // watermarks and metadata
+  for (const uint64_t n : {most, uint64_t{300}, uint64_t{33}})
+    for (const size_t align : {size_t{8192}, page_size * 32}) {
+      void* const p = kmalloc_huge(*m, n << page_shift, align, gfp::kernel | gfp::nowarn);
+      ASSERT_NE(p, nullptr) << n;
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(p) % align, 0u);
+      kfree(*m, p);
+    }
+}
+
 TEST(large, every_alignment_is_met_and_the_surplus_goes_back) {
   kmalloc_machine m;
   for (size_t align = 1; align <= size_t{4} << 20; align *= 2)

@@ -13,6 +13,7 @@ TEST(page_run, keeps_exactly_the_pages_it_needs) {
     page* const p = alloc_run(*m, gfp::kernel | gfp::zero, nr_pages_t(n));
     ASSERT_NE(p, nullptr) << n;
     EXPECT_EQ(run_pages(p).raw(), n);
+    EXPECT_EQ(m->pfn_of(p).raw() % run_alignment(n), 0u) << n;
     EXPECT_EQ(charged_pages(*m), n);
     for (uint64_t i = 0; i < n; ++i) ASSERT_EQ(*(m.address(p) + (i << page_shift)), 0);
     std::memset(m.address(p), 0x11, n << page_shift);
