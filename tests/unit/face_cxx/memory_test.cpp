@@ -87,8 +87,8 @@ TEST_F(memory_api, over_aligned_types) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(pages.data()) % 4096, 0u);
   std::pmr::polymorphic_allocator<> bytes;
   resource memory;
-  for (const size_t align : {1, 2, 8, 16, 32, 256, 4096})
-    for (const size_t size : {1, 8, 100}) {
+  for (const size_t align : {1u, 2u, 8u, 16u, 32u, 256u, 4096u})
+    for (const size_t size : {1u, 8u, 100u}) {
       void* const p = memory.allocate(size, align);
       EXPECT_EQ(reinterpret_cast<uintptr_t>(p) % align, 0u) << size << ' ' << align;
       memory.deallocate(p, size, align);
