@@ -14,7 +14,7 @@ struct task_context {
   uint32_t irqs_off = 0;             // 0 or 1
   uint32_t memalloc_scopes = 0;      // scope_noio | scope_nofs | scope_noreclaim
   uint32_t depth = 0;                // allocator slow paths this thread is in; > 0 in a handler that interrupted one
-  uint32_t fork_levels = 0;          // 1 while fork's handlers hold the locks and have raised `depth` from 0, so that signal handlers only try them
+  uint32_t fork_levels = 0;          // 1 while fork's handlers hold the locks and have raised `depth` from 0: signal handlers only try
   uint64_t held_ranks = 0;           // KMEM_DEBUG: how many locks of each rank this thread holds, held_bits bits a rank
   uint32_t fail_nth = 0;             // fail the nth fail point from now; 0: off
   uint32_t fail_nth_hits = 0;        // fail points passed while fail_nth was armed

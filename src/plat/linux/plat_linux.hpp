@@ -12,7 +12,8 @@ struct plat_linux {
 
   /// Makes a part of a reservation readable and writable for good. Return: false when the system refuses (RLIMIT_DATA, overcommit).
   static bool open(void* begin, size_t bytes) noexcept;
-  /// Makes a part of a reservation readable, as zeroes: costs no memory and counts against no limit. Return: false when the system refuses.
+  /// Makes a part of a reservation readable, as zeroes: counts against no limit, and costs no memory (but of a memfd the pages that
+  /// are read). Return: false when the system refuses.
   static bool open_for_reading(void* begin, size_t bytes) noexcept;
 
   /// Gives the pages back to the system; they read as zero afterwards. Return: false if the system kept them.

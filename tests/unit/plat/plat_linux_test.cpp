@@ -80,6 +80,16 @@ TEST_P(EachBacking, OpenGivesZeroedMemoryOfExactlyThatRange) {
   EXPECT_FALSE(plat::is_readable(arena_.base + 2 * megabyte));
 }
 
+TEST_P(EachBacking, OpenForReadingGivesZeroesAndCanBeOpenedLater) {
+  ASSERT_TRUE(plat::open_for_reading(arena_.base, arena_.bytes));
+  for (size_t i = 0; i < arena_.bytes; i += megabyte) ASSERT_EQ(arena_.base[i], 0);
+  ASSERT_TRUE(plat::open(arena_.base + megabyte, megabyte));
+  arena_.base[megabyte] = 1;
+  EXPECT_EQ(arena_.base[megabyte], 1);
+  EXPECT_EQ(arena_.base[2 * megabyte], 0);
+  EXPECT_TRUE(plat::is_readable(arena_.base + arena_.bytes - 8));
+}
+
 TEST_P(EachBacking, DecommitZeroesItsPagesAndNoOthers) {
   ASSERT_TRUE(plat::open(arena_.base, megabyte));
   std::memset(arena_.base, 0x5a, megabyte);
@@ -385,6 +395,7 @@ TEST(Plat, NoCallChangesErrno) {
   unchanged("reserve, refused", [] { (void)plat::reserve(size_t{1} << 50, page_size, backing::anon); });
   unchanged("open", [&] { plat::open(r.base, page_size); });
   unchanged("open, refused", [] { plat::open(reinterpret_cast<void*>(page_size), page_size); });
+  unchanged("open_for_reading, refused", [] { plat::open_for_reading(reinterpret_cast<void*>(page_size), page_size); });
   unchanged("populate", [&] { plat::populate(r.base, page_size); });
   unchanged("populate, refused", [&] { plat::populate(r.base + page_size, page_size); });
   unchanged("decommit", [&] { plat::decommit(r, r.base, page_size); });
