@@ -471,6 +471,20 @@ TEST(Promises, NoNullWhileALargerObjectIsFree) {
   for (void* const q : small) kfree(*m, q);
 }
 
+// Promise: No NULL while slabs are wholly free, or would be if arrays and barns gave their objects back.
+TEST(Promises, NoNullWhileSlabsAreWhollyFree) {
+  promise_machine m("mem=16M");
+  constexpr unsigned nr_objects = 64;  // of 4096 bytes: each is worth a page
+  std::vector<void*> objects;
+  for (unsigned i = 0; i < nr_objects; ++i) objects.push_back(kmalloc(*m, 4096, gfp::kernel));
+  auto taken = m.take_all(quiet_atomic);
+  for (void* const p : objects) kfree(*m, p);
+  auto more = m.take_all(quiet_atomic);
+  EXPECT_GE(more.size(), nr_objects);
+  m.give(more);
+  m.give(taken);
+}
+
 // Promise: High orders succeed when only scattered pages are free: those are given back, and a fresh block is backed.
 TEST(Promises, HighOrdersSucceedWhenOnlyScatteredPagesAreFree) {
   promise_machine m("mem=32M");
