@@ -33,7 +33,7 @@ class Files(unittest.TestCase):
     def test_each_names_tests_that_exist(self):
         programs = {program: tests_of(program) for program in {m.program for m in self.all}}
         for mutant in self.all:
-            for name in [mutant.test, *mutant.also]:
+            for name in {mutant.test, *mutant.also} - {"*"}:
                 with self.subTest(mutant.name, test=name):
                     self.assertIn(re.sub(r"^\w+/|/\w+$", "", name), programs[mutant.program])
 
@@ -65,6 +65,11 @@ class Parser(unittest.TestCase):
     def test_program_and_also(self):
         m = self.parse(GOOD.replace("test:", "program: sim\nalso: C.d E.f\ntest:"))
         self.assertEqual((m.program, m.also), ("sim", ["C.d", "E.f"]))
+
+    def test_alone(self):
+        alone, other = self.parse(GOOD.replace("test:", "also: *\ntest:")), self.parse(GOOD.replace("A.b", "C.d"))
+        self.assertEqual(mutants.tests_to_run([alone, alone]), ["A.b"])
+        self.assertIsNone(mutants.tests_to_run([alone, other]))
 
     def test_what_is_wrong(self):
         for text, message in [(GOOD.replace("--- new\n", ""), "wants a head"), (GOOD + "more\n", "wants a head"),

@@ -679,6 +679,7 @@ uint64_t core_world::reclaim(void* context, gfp_t mask, uint64_t nr_pages) noexc
     core.give(begin);
     ++freed;
   }
+  if (mine.gone) fail_world("a callback ran on after it had been unregistered");
   core.seen_.callback_pages += freed;
   core.pages_reclaimed_ += freed;
   return freed;
@@ -690,6 +691,7 @@ void core_world::toggle_callback(actor& me) {
     const int number = mine.number;
     mine.number = -1;
     unregister_callback(m_, number);
+    mine.gone = true;
     while (!mine.pages.empty()) {
       char* const begin = mine.pages.back();
       mine.pages.pop_back();
@@ -709,13 +711,14 @@ void core_world::toggle_callback(actor& me) {
   constexpr gfp_t needs[] = {gfp::none, gfp::io, gfp::io | gfp::fs};
   mine.needs = needs[roll(3)];
   mine.calls = 0;
+  mine.gone = false;
   mine.number = register_callback(m_, {&mine, &core_world::reclaim, mine.needs});
   if (mine.number < 0) fail_world("a callback could not be registered");
 }
 
-void expect_load_passes(const load& wanted, simulation::config knobs, uint64_t seeds, coverage& seen) {
+void expect_load_passes(const load& wanted, simulation::config knobs, uint64_t seeds, coverage& seen, uint64_t first) {
   if (knobs.max_steps < 60'000'000) knobs.max_steps = 60'000'000;
-  expect_seeds_pass([&](world& w) { w.make<core_world>(w, wanted, seen); }, knobs, seeds);
+  expect_seeds_pass([&](world& w) { w.make<core_world>(w, wanted, seen); }, knobs, seeds, first);
 }
 
 bool runs_few_seeds() { return std::getenv("KMEM_SEED") != nullptr || std::getenv("KMEM_SEEDS") != nullptr || testing::Test::HasFailure(); }

@@ -51,6 +51,7 @@ class core_world {
     std::vector<char*> pages;
     gfp_t needs = gfp::none;
     int number = -1;
+    bool gone = false;  // unregistered: nobody may be inside it any more
     uint64_t calls = 0;
   };
   struct actor {
@@ -125,8 +126,8 @@ class core_world {
   bool ready_ = false;
 };
 
-/// Runs the load under seeds 1 .. `seeds` (or what the environment asks for).
-void expect_load_passes(const load& wanted, simulation::config knobs, uint64_t seeds, coverage& seen);
+/// Runs the load under `seeds` seeds (or as many as the environment asks for) from `first` on.
+void expect_load_passes(const load& wanted, simulation::config knobs, uint64_t seeds, coverage& seen, uint64_t first = 1);
 /// True when the environment asks for less than all seeds, so that sums over them say nothing.
 bool runs_few_seeds();
 

@@ -158,13 +158,13 @@ result run_seed(const scenario& body, uint64_t seed, simulation::config knobs) {
   return r;
 }
 
-void expect_seeds_pass(const scenario& body, simulation::config knobs, uint64_t seeds) {
+void expect_seeds_pass(const scenario& body, simulation::config knobs, uint64_t seeds, uint64_t first) {
   if (const auto only = environment_number("KMEM_SEED")) {
     if (const result r = run_seed(body, *only, knobs); r.failed) report(r);
     return;
   }
   seeds = environment_number("KMEM_SEEDS").value_or(seeds);
-  for (uint64_t seed = 1; seed <= seeds; ++seed) {
+  for (uint64_t seed = first; seed < first + seeds; ++seed) {
     const result r = run_seed(body, seed, knobs);
     if (r.failed) return report(r);
   }
