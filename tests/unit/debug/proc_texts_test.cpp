@@ -1,5 +1,6 @@
+#include <gmock/gmock.h>
+
 #include <cstdio>
-#include <regex>
 #include <sstream>
 #include <vector>
 
@@ -27,10 +28,11 @@ TEST_F(proc_texts, slabinfo_reads_like_the_kernels) {
       lines[1],
       "# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : tunables <limit> <batchcount> <sharedfactor>"
       " : slabdata <active_slabs> <num_slabs> <sharedavail>");
-  const std::regex row(R"(\S+ +\d+ +\d+ +\d+ +\d+ +\d+ : tunables    0    0    0 : slabdata +\d+ +\d+      0)");
+  const auto row =
+      ::testing::MatchesRegex("[^ ]+ +[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+ : tunables    0    0    0 : slabdata +[0-9]+ +[0-9]+      0");
   bool found = false;
   for (size_t i = 2; i < lines.size(); ++i) {
-    EXPECT_TRUE(std::regex_match(lines[i], row)) << lines[i];
+    EXPECT_THAT(lines[i], row);
     if (lines[i].rfind("kmalloc-64 ", 0) != 0) continue;
     found = true;
     EXPECT_EQ(lines[i].substr(0, 52), "kmalloc-64             1     64     64   64    1 : t");
@@ -62,28 +64,28 @@ TEST_F(proc_texts, buddyinfo_counts_all_free_pages) {
 
 TEST_F(proc_texts, zoneinfo_has_the_kernels_lines) {
   const std::string text = text_of(write_zoneinfo);
-  EXPECT_TRUE(std::regex_search(text, std::regex(R"(Node 0, zone   Normal
-  pages free     \d+
+  EXPECT_THAT(text, ::testing::ContainsRegex(R"(Node 0, zone   Normal
+  pages free     [0-9]+
         boost    0
-        min      \d+
-        low      \d+
-        high     \d+
-        spanned  \d+
-        present  \d+
-        managed  \d+
+        min      [0-9]+
+        low      [0-9]+
+        high     [0-9]+
+        spanned  [0-9]+
+        present  [0-9]+
+        managed  [0-9]+
         cma      0
-        protection: \(0, \d+, \d+, \d+, \d+\)
-      nr_free_pages \d+
-)"))) << text;
-  EXPECT_TRUE(std::regex_search(text, std::regex(R"(  pagesets
+        protection: \(0, [0-9]+, [0-9]+, [0-9]+, [0-9]+\)
+      nr_free_pages [0-9]+
+)"));
+  EXPECT_THAT(text, ::testing::ContainsRegex(R"(  pagesets
     cpu: 0
-              count: \d+
-              high:  \d+
-              batch: \d+
+              count: [0-9]+
+              high:  [0-9]+
+              batch: [0-9]+
     cpu: 1
-)"))) << text;
-  EXPECT_TRUE(std::regex_search(text, std::regex(R"(Node 0, zone      DMA
-)"))) << text;
+)"));
+  EXPECT_THAT(text, ::testing::ContainsRegex(R"(Node 0, zone      DMA
+)"));
   EXPECT_EQ(text.find("Movable"), std::string::npos);  // a zone that does not exist
 }
 
@@ -91,8 +93,8 @@ TEST_F(proc_texts, vmstat_and_meminfo_agree_with_the_machine) {
   page* const p = alloc_pages(m(), gfp::kernel, order_t(4));
   void* const reclaimable = kmalloc(m(), 100, gfp::kernel | gfp::reclaimable);
   const std::string vmstat = text_of(write_vmstat), meminfo = text_of(write_meminfo);
-  for (const std::string& line : lines_of(vmstat)) EXPECT_TRUE(std::regex_match(line, std::regex(R"([a-z_]+ \d+)"))) << line;
-  for (const std::string& line : lines_of(meminfo)) EXPECT_TRUE(std::regex_match(line, std::regex(R"([A-Za-z]+: +\d+ kB)"))) << line;
+  for (const std::string& line : lines_of(vmstat)) EXPECT_THAT(line, ::testing::MatchesRegex("[a-z_]+ [0-9]+"));
+  for (const std::string& line : lines_of(meminfo)) EXPECT_THAT(line, ::testing::MatchesRegex("[A-Za-z]+: +[0-9]+ kB"));
   EXPECT_EQ(meminfo.rfind("MemTotal:          32768 kB\n", 0), 0u) << meminfo;
   EXPECT_NE(vmstat.find("kmem_charged " + std::to_string(charged_pages(m())) + "\n"), std::string::npos) << vmstat;
   EXPECT_EQ(vmstat.find("nr_slab_reclaimable 0\n"), std::string::npos) << vmstat;
