@@ -141,14 +141,20 @@ bool attempt_zone(page_allocator& pa, zone& z, request& r) noexcept {
   return false;
 }
 
+/// What is left to write in the descriptor of a head: mark_allocated() wrote the rest under the lock.
+void finish_head(page& head, gfp_t gfp, bool compound) noexcept {
+  const bool movable = gfp_migratetype(gfp) == migratetype::movable;
+  head.flags = static_cast<uint8_t>((compound ? page_flag_compound : 0) | (movable ? page_flag_movable : 0));
+  head.next = head.prev = pfn_t();
+  head.word = 0;
+  for (uint64_t& word : head.private_words) word = 0;
+}
+
 /// Writes the descriptors of what has been taken.
 page* finish(page_allocator& pa, const request& r) noexcept {
   page* const head = &pa.page_of(r.run.first);
   const bool compound = has(r.gfp, gfp::comp) && r.order > 0 && r.kind == request_kind::block;
-  head->flags = static_cast<uint8_t>((compound ? page_flag_compound : 0) | (r.type == migratetype::movable ? page_flag_movable : 0));
-  head->next = head->prev = pfn_t();
-  head->word = 0;
-  for (uint64_t& word : head->private_words) word = 0;
+  finish_head(*head, r.gfp, compound);
   if (compound) {
     for (uint32_t i = 1; i < r.n; ++i) {
       page& tail = head[i];
@@ -162,26 +168,55 @@ page* finish(page_allocator& pa, const request& r) noexcept {
   return head;
 }
 
+/// The highest zone that a mask allows on this machine. Without the zone, as in a kernel built without it, the whole of NORMAL will do.
+zone_idx highest_zone(const page_allocator& pa, gfp_t gfp) noexcept {
+  const zone_idx highest = gfp_zone(gfp);
+  return highest < zone_idx::normal && pa.zones[raw(highest)].nr_blocks == 0 ? zone_idx::normal : highest;
+}
+
+/// The common case without the bookkeeping of the chain: a small block from this CPU's list of the preferred zone.
+page* alloc_fast(page_allocator& pa, gfp_t gfp, unsigned order) noexcept {
+  const zone_idx highest = highest_zone(pa, gfp);
+  unsigned preferred = raw(highest);
+  while (pa.zones[preferred].nr_blocks == 0) --preferred;  // DMA always exists
+  zone& z = pa.zones[preferred];
+  const uint64_t floor = floor_for(pa, z, {gfp, order_t(order)}, highest);
+  if (!above_floor(z, uint64_t{1} << order, floor)) return nullptr;
+  const pfn_t pfn = cpu_list_take(pa, z, order, gfp_migratetype(gfp), has(gfp, gfp::cold), floor);
+  if (pfn.is_none()) return nullptr;
+  page& head = pa.page_of(pfn);
+  if (has(gfp, gfp::zero) && (head.flags & page_flag_zero) == 0) clear(pa.address_of(pfn), page_size << order);
+  finish_head(head, gfp, false);
+  return &head;
+}
+
 KMEM_COLD page* refuse_order(page_allocator& pa, request& r) noexcept {
   fail_request(pa, r, chain_step::lists, false);
   return nullptr;
 }
 
+/// The checks that every request passes once. `bytes`: of the request. Return: false if a failure is injected.
+bool admit(gfp_t gfp, uint64_t bytes) noexcept {
+  if (has(gfp, gfp::direct_reclaim)) check_may_sleep("page_alloc/alloc_pages.cpp", __LINE__);
+  return !KMEM_UNLIKELY(may_fail(gfp) && should_fail(fail_point::fail_page_alloc, bytes));
+}
+
 bool acquire_pages(page_allocator& pa, request& r) noexcept {
-  if (has(r.gfp, gfp::direct_reclaim)) check_may_sleep("page_alloc/alloc_pages.cpp", 0);
-  if (KMEM_UNLIKELY(may_fail(r.gfp) && should_fail(fail_point::fail_page_alloc, r.n << page_shift))) {
+  if (!admit(r.gfp, r.n << page_shift)) {
     fail_request(pa, r, chain_step::lists, true);
     return false;
   }
-  return KMEM_LIKELY(attempt(pa, r)) || alloc_slow(pa, r);
+  return attempt(pa, r) || alloc_slow(pa, r);
 }
 
-page* allocate(page_allocator& pa, request& r) noexcept {
-  if (!acquire_pages(pa, r)) return nullptr;
+/// Makes what attempt() or the chain has taken into what the caller wants.
+page* hand_over(page_allocator& pa, request& r) noexcept {
   // Before the descriptors are written: those of a long run hold the map of its dirty pages.
   if (has(r.gfp, gfp::zero) && !r.run.zero) zero_pages(pa, r.run, r.n);
   return finish(pa, r);
 }
+
+page* allocate(page_allocator& pa, request& r) noexcept { return acquire_pages(pa, r) ? hand_over(pa, r) : nullptr; }
 
 }  // namespace
 
@@ -203,9 +238,7 @@ request make_request(const page_allocator& pa, gfp_t gfp, uint64_t n, request_ki
   r.gfp = current_gfp(gfp);
   r.n = n;
   r.order = order_of(n);
-  r.highest = gfp_zone(r.gfp);
-  // A machine without the zone, as a kernel built without it: the whole of NORMAL will do.
-  if (r.highest < zone_idx::normal && pa.zones[raw(r.highest)].nr_blocks == 0) r.highest = zone_idx::normal;
+  r.highest = highest_zone(pa, r.gfp);
   r.type = gfp_migratetype(r.gfp);
   return r;
 }
@@ -220,14 +253,37 @@ bool attempt(page_allocator& pa, request& r) noexcept {
   return false;
 }
 
-page* alloc_pages_for(page_allocator& pa, const alloc_request& wanted) noexcept {
+namespace {
+
+/// Everything but the common case. `admitted`: the checks are done, with this result.
+KMEM_COLD page* alloc_pages_slow(page_allocator& pa, const alloc_request& wanted, bool checked, bool admitted) noexcept {
   const unsigned order = wanted.order.raw();
   request r = make_request(pa, wanted.gfp, uint64_t{1} << (order < 32 ? order : 32), request_kind::block);
   r.bytes = wanted.bytes != 0 ? wanted.bytes : r.n << page_shift;
   r.cache = wanted.cache;
   r.quiet = wanted.quiet;
-  if (KMEM_UNLIKELY(order >= pa.max_order)) return refuse_order(pa, r);
-  return allocate(pa, r);
+  if (order >= pa.max_order) return refuse_order(pa, r);
+  if (!checked) return allocate(pa, r);
+  if (!admitted) {
+    fail_request(pa, r, chain_step::lists, true);
+    return nullptr;
+  }
+  return attempt(pa, r) || alloc_slow(pa, r) ? hand_over(pa, r) : nullptr;
+}
+
+}  // namespace
+
+page* alloc_pages_for(page_allocator& pa, const alloc_request& wanted) noexcept {
+  const unsigned order = wanted.order.raw();
+  const gfp_t gfp = current_gfp(wanted.gfp);
+  const bool small = order < nr_cpu_list_orders && order < pa.max_order && !(has(gfp, gfp::comp) && order != 0);
+  if (!small) return alloc_pages_slow(pa, wanted, false, false);
+  const bool admitted = admit(gfp, page_size << order);
+  if (KMEM_LIKELY(admitted)) {
+    page* const p = alloc_fast(pa, gfp, order);
+    if (KMEM_LIKELY(p != nullptr)) return p;
+  }
+  return alloc_pages_slow(pa, wanted, true, admitted);
 }
 
 page* alloc_pages(page_allocator& pa, gfp_t gfp, order_t order) noexcept { return alloc_pages_for(pa, {gfp, order}); }

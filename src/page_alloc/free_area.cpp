@@ -244,13 +244,8 @@ void take_bits_locked(page_allocator& pa, zone& z, uint32_t block, unsigned firs
     KMEM_ASSERT(((b.free.words[w] ^ b.absent.words[w]) & mask) == mask);
     backed += static_cast<unsigned>(std::popcount(b.free.words[w] & mask));
     if (dirty != 0) zero = false;
-    if (run != nullptr && dirty != 0) {
-      // Bit i of the result is page first + i.
-      for (uint64_t rest = dirty; rest != 0; rest &= rest - 1) {
-        const unsigned i = w * 64 + static_cast<unsigned>(std::countr_zero(rest)) - first;
-        run->dirty.words[i / 64] |= uint64_t{1} << (i % 64);
-      }
-    }
+    // Bit i of the result is page first + i. A run lies in an aligned slot, so it fills one word partly or several wholly.
+    if (run != nullptr && dirty != 0) run->dirty.words[w - first / 64] = dirty >> (first % 64);
     b.free.words[w] &= ~mask;
     b.absent.words[w] &= ~mask;
     b.zero.words[w] &= ~mask;

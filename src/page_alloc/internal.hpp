@@ -99,7 +99,8 @@ take_result take_blocks_locked(page_allocator& pa, zone& z, take_request& reques
 take_result take_range_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t n, take_request& request) noexcept KMEM_REQUIRES(z.lock);
 /// Gives pages back to the free areas.
 void put_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t n, bool zero) noexcept KMEM_REQUIRES(z.lock);
-/// Takes pages of one block whose bits are set in free or absent; the counters follow. The caller has checked that it may.
+/// Takes pages of one block whose bits are set in free or absent; the counters follow. The caller has checked that it may. With `run`,
+/// `first` begins an aligned slot that holds n pages.
 void take_bits_locked(page_allocator& pa, zone& z, uint32_t block, unsigned first, unsigned n, take_request& request,
                       taken_run* run) noexcept KMEM_REQUIRES(z.lock);
 
@@ -212,8 +213,11 @@ struct request {
 };
 
 request make_request(const page_allocator& pa, gfp_t gfp, uint64_t n, request_kind kind) noexcept;
-/// Free pages of zone z that the request must leave: its floor plus what the zone keeps from requests of its highest zone.
-uint64_t floor_for(const page_allocator& pa, const zone& z, const request& r) noexcept;
+/// Free pages of zone z that a request must leave: its floor plus what the zone keeps from requests whose highest zone is `highest`.
+uint64_t floor_for(const page_allocator& pa, const zone& z, const watermark_request& wanted, zone_idx highest) noexcept;
+inline uint64_t floor_for(const page_allocator& pa, const zone& z, const request& r) noexcept {
+  return floor_for(pa, z, {r.gfp, order_t(r.order), r.realtime, r.reserve_step}, r.highest);
+}
 /// May `n` pages be taken from z under that floor?
 inline bool above_floor(const zone& z, uint64_t n, uint64_t floor) noexcept {
   const uint64_t free = zone_free(z);

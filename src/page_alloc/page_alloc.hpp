@@ -159,7 +159,7 @@ struct alloc_request {
   order_t order;
   uint64_t bytes = 0;
   const char* cache = nullptr;
-  bool quiet = false;  // the caller reports itself
+  bool quiet = false;  // the caller has something else to try: failing is no failure yet, and leaves no record and no report
 };
 page* alloc_pages_for(page_allocator& pa, const alloc_request& request) noexcept;
 /// Drops one reference; the last one frees the block. `order` must be the one it was allocated with. Context: any.

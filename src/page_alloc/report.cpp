@@ -201,9 +201,10 @@ void keep_record(page_allocator& pa, const request& r, chain_step reached) noexc
 }  // namespace
 
 void fail_request(page_allocator& pa, const request& r, chain_step reached, bool injected) noexcept {
+  if (r.quiet) return;
   pa.stats.pgalloc_fail.fetch_add_relaxed(1);
   keep_record(pa, r, reached);
-  if (has(r.gfp, gfp::nowarn) || r.quiet || injected) return;
+  if (has(r.gfp, gfp::nowarn) || injected) return;
   if (r.kind == request_kind::block && r.order >= pa.max_order)
     report_order(pa, r);
   else

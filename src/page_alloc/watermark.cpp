@@ -111,10 +111,10 @@ uint64_t watermark_floor(const page_allocator& pa, const zone& z, const watermar
   return no_wait ? half - half / 4 : half;
 }
 
-uint64_t floor_for(const page_allocator& pa, const zone& z, const request& r) noexcept {
-  const uint64_t floor = watermark_floor(pa, z, {r.gfp, order_t(r.order), r.realtime, r.reserve_step});
-  if (has(r.gfp, gfp::memalloc) && !has(r.gfp, gfp::nomemalloc)) return floor;
-  return floor + z.lowmem_reserve[raw(r.highest)];
+uint64_t floor_for(const page_allocator& pa, const zone& z, const watermark_request& wanted, zone_idx highest) noexcept {
+  const uint64_t floor = watermark_floor(pa, z, wanted);
+  if (has(wanted.gfp, gfp::memalloc) && !has(wanted.gfp, gfp::nomemalloc)) return floor;
+  return floor + z.lowmem_reserve[raw(highest)];
 }
 
 }  // inline namespace

@@ -9,7 +9,7 @@ using testing::test_machine;
 class damage : public ::testing::Test {
  protected:
   damage() {
-    for (int i = 0; i < 40; ++i) held_.push_back(alloc_pages(*m_, gfp::kernel, order_t(i % 5)));
+    for (int i = 0; i < 40; ++i) held_.push_back(alloc_pages(*m_, gfp::kernel, order_t(static_cast<unsigned>(i) % 5)));
     for (size_t i = 0; i < held_.size(); i += 2) {
       put_page(*m_, held_[i]);
       held_[i] = nullptr;
