@@ -1,5 +1,6 @@
 // The platform of a real Linux process: raw facts and system calls, nothing else. Contract: plat/plat.hpp.
 #pragma once
+#include "plat/platform.hpp"
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {

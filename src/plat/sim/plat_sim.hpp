@@ -4,6 +4,7 @@
 // checked: opening outside of a reservation, giving back what was never opened and the like fail the simulation.
 // Tests drive it through plat/sim/simulation.hpp.
 #pragma once
+#include "plat/platform.hpp"
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {

@@ -1,0 +1,67 @@
+// What every platform offers, as a concept, and the types it speaks in. Contract: plat/plat.hpp.
+#pragma once
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+
+#include "arch/arch.hpp"
+
+#if defined(KMEM_SIM)
+#define KMEM_BUILD_NAMESPACE inline namespace sim
+#else
+#define KMEM_BUILD_NAMESPACE inline namespace real
+#endif
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+
+inline constexpr size_t page_shift = 12;
+inline constexpr size_t page_size = size_t{1} << page_shift;
+
+/// The largest number of CPUs a machine can have (the kernel's NR_CPUS). CPU numbers are below it.
+inline constexpr int max_cpus = 1024;
+
+/// How an arena is backed: private anonymous memory, or a shared mapping of a memfd (frames may have a second address).
+enum class backing : uint8_t { anon, memfd };
+
+/// A reservation of address space. `fd` is -1 for anonymous memory.
+struct reservation {
+  char* base = nullptr;  // aligned as asked; nullptr: refused
+  size_t bytes = 0;
+  int fd = -1;
+  char* mapping = nullptr;   // what was mapped, alignment slack included; what release() unmaps
+  size_t mapping_bytes = 0;
+};
+
+template <class P>
+concept platform = requires(reservation& r, void* p, size_t n, uint32_t* word, const char* path, char* buffer, int fd) {
+  { P::reserve(n, n, backing::anon) } noexcept -> std::same_as<reservation>;
+  { P::release(r) } noexcept;
+  { P::open(p, n) } noexcept -> std::same_as<bool>;
+  { P::open_for_reading(p, n) } noexcept -> std::same_as<bool>;
+  { P::decommit(r, p, n) } noexcept -> std::same_as<bool>;
+  { P::populate(p, n) } noexcept -> std::same_as<bool>;
+  { P::map_guarded(n) } noexcept -> std::same_as<void*>;
+  { P::map_frames(p, n, r, n) } noexcept -> std::same_as<bool>;
+  { P::unmap(p, n) } noexcept;
+  { P::cpu() } noexcept -> std::same_as<int>;
+  { P::nr_cpus() } noexcept -> std::same_as<int>;
+  { P::thread_id() } noexcept -> std::same_as<int>;
+  { P::process_id() } noexcept -> std::same_as<int>;
+  { P::single_threaded() } noexcept -> std::same_as<bool>;
+  { P::realtime_thread() } noexcept -> std::same_as<bool>;
+  { P::now_ns() } noexcept -> std::same_as<uint64_t>;
+  { P::futex_wait(word, uint32_t{}, uint64_t{}) } noexcept -> std::same_as<bool>;
+  { P::futex_wake(word, int{}) } noexcept;
+  { P::relax(unsigned{}) } noexcept;
+  { P::yield_point() } noexcept;
+  { P::read_file(path, buffer, n) } noexcept -> std::same_as<long>;
+  { P::write_all(fd, path, n) } noexcept;
+  { P::physical_bytes() } noexcept -> std::same_as<uint64_t>;
+  { P::thread_name(buffer, n) } noexcept;
+  { P::is_readable(p) } noexcept -> std::same_as<bool>;
+  { P::die() } noexcept;
+};
+
+}  // inline namespace
+}  // namespace kmem
