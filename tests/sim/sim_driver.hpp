@@ -73,7 +73,7 @@ struct result {
 
 /// Runs one seed. `knobs.seed` is replaced by `seed`. Failures of gtest expectations inside tasks count, too.
 result run_seed(const scenario& body, uint64_t seed, simulation::config knobs = {});
-/// Runs `seeds` seeds, or as many as the environment asks for, from `first` on. One that fails is a failure of the current test and ends it.
+/// Runs `seeds` seeds, or as many as the environment asks for, from `first` on. One that fails fails the current test and ends it.
 void expect_seeds_pass(const scenario& body, simulation::config knobs = {}, uint64_t seeds = 200, uint64_t first = 1);
 /// Runs seeds 1 .. seeds, whatever the environment says. Return: the first that fails.
 std::optional<result> find_failing_seed(const scenario& body, simulation::config knobs, uint64_t seeds);
