@@ -1,7 +1,7 @@
 // The rules of the core as data for help texts, tables and tests of other programs.
 //
-// What for. One table decides which flag permits which step (page_alloc/rights.hpp), one names the parameters (memmap/config.cpp); this shows
-//          both.
+// What for. One table decides which flag permits which step (page_alloc/rights.hpp), one names the parameters
+//          (memmap/config.cpp); this shows both.
 // Contexts. Any; nothing is started. Tests. tests/unit/face_cxx/rules_test.cpp
 #include <kmem/rules.hpp>
 

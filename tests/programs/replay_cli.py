@@ -22,9 +22,10 @@ OBJECT = "            task-1 [000] ..... {time}: kmalloc: call_site=f+0x1/0x2 pt
 FREE = "            task-1 [001] ..s1. {time}: kfree: call_site=f+0x1/0x2 ptr={ptr:016x}\n"
 
 # What users of the JSON may count on.
-KEYS = ["format", "format_version", "kmem_version", "traces", "threads", "completed", "events", "allocs", "frees", "failed", "unmatched_frees",
-        "budget_bytes", "charged_peak_bytes", "live_peak_bytes", "metadata_bytes", "errors", "by_gfp", "by_cache", "by_kind", "by_context",
-        "latency_ns", "failures", "samples", "block_maps", "slabinfo", "buddyinfo", "error_list", "dropped_pages", "charged_after_bytes"]
+KEYS = ["format", "format_version", "kmem_version", "traces", "threads", "completed", "events", "allocs", "frees", "failed",
+        "unmatched_frees", "budget_bytes", "charged_peak_bytes", "live_peak_bytes", "metadata_bytes", "errors", "by_gfp", "by_cache",
+        "by_kind", "by_context", "latency_ns", "failures", "samples", "block_maps", "slabinfo", "buddyinfo", "error_list",
+        "dropped_pages", "charged_after_bytes"]
 
 
 def small_trace(objects=50):
@@ -156,7 +157,8 @@ class Replay(unittest.TestCase):
 
     def test_outputs_that_cannot_be_written_are_told_before_the_replay(self):
         for option in ["--json", "--html"]:
-            self.expect(self.replay(option, str(self.place / "no" / "x"), self.trace), 2, "No such file or directory; make its directory first")
+            self.expect(self.replay(option, str(self.place / "no" / "x"), self.trace), 2,
+                        "No such file or directory; make its directory first")
             self.expect(self.replay(option, str(self.place), self.trace), 2, "Is a directory; name a file in it")
         same = str(self.place / "same")
         self.expect(self.replay("--json", same, "--html", same, self.trace), 2, "two reports")
@@ -194,7 +196,8 @@ class Replay(unittest.TestCase):
         done = self.replay("--verify", self.trace)
         text = done.stdout.decode()
         self.assertEqual((done.returncode, done.stderr), (0, b""))
-        for part in ["all 50 allocations were served", "Budget 64 MiB", "GFP_KERNEL", "Latency by path", "slabinfo", "buddyinfo", "kmalloc-64"]:
+        for part in ["all 50 allocations were served", "Budget 64 MiB", "GFP_KERNEL", "Latency by path", "slabinfo", "buddyinfo",
+                     "kmalloc-64"]:
             self.assertIn(part, text)
         self.assertNotIn("\x1b", text)
 

@@ -12,8 +12,8 @@ ALLOCS = {"net": 439289, "ext4": 294557}
 
 
 def replay(trace, memory, threads, *options):
-    done = subprocess.run([KMEM, "replay", "--mem", memory, "--threads", str(threads), "--json", "-", *options, TRACES / f"{trace}.trace.zst"],
-                          capture_output=True, timeout=250)
+    done = subprocess.run([KMEM, "replay", "--mem", memory, "--threads", str(threads), "--json", "-", *options,
+                           TRACES / f"{trace}.trace.zst"], capture_output=True, timeout=250)
     if done.returncode not in (0, 1):
         raise AssertionError(f"{trace} in {memory}: exit code {done.returncode}: {done.stderr.decode()}")
     return json.loads(done.stdout)
@@ -73,8 +73,9 @@ class Traces(unittest.TestCase):
 
     def test_one_thread_counts_the_same_every_time(self):
         def counted(result):
-            kept = {key: result[key] for key in ("allocs", "frees", "failed", "dropped_pages", "late_frees_of_dropped", "charged_peak_bytes",
-                                                 "live_peak_bytes", "metadata_bytes", "by_context", "by_kind", "block_maps", "slabinfo")}
+            kept = {key: result[key] for key in ("allocs", "frees", "failed", "dropped_pages", "late_frees_of_dropped",
+                                                 "charged_peak_bytes", "live_peak_bytes", "metadata_bytes", "by_context", "by_kind",
+                                                 "block_maps", "slabinfo")}
             kept["samples"] = {key: value for key, value in result["samples"].items() if key != "arena_resident_bytes"}
             return kept
         first, second = (counted(replay("net", "24M", 1)) for _ in range(2))

@@ -26,8 +26,8 @@ TEST(rules, every_parameter_has_a_name_of_its_own_and_help) {
 }
 
 TEST(rules, steps_are_those_of_the_chain_with_the_same_rights) {
-  for (const gfp_t mask : {gfp::kernel, gfp::atomic, gfp::nowait, gfp::noio, gfp::nofs, gfp::kernel | gfp::noretry, gfp::kernel | gfp::nofail,
-                           gfp::kernel | gfp::nomemalloc, gfp::none}) {
+  for (const gfp_t mask : {gfp::kernel, gfp::atomic, gfp::nowait, gfp::noio, gfp::nofs, gfp::kernel | gfp::noretry,
+                           gfp::kernel | gfp::nofail, gfp::kernel | gfp::nomemalloc, gfp::none}) {
     for (const unsigned order : {0u, 3u, 10u}) {
       chain_step_rule rule;
       unsigned count = 0;

@@ -317,6 +317,19 @@ TEST(replay_engine, pages_that_the_kernel_could_take_back_are_dropped_oldest_fir
   EXPECT_LE(result.peak.live_bytes, 8 * mib);
 }
 
+TEST(replay_engine, what_is_dropped_is_the_oldest) {
+  constexpr unsigned pages = 4000;
+  constexpr unsigned newest = 500;  // 2 MB of the 8: they are still there
+  trace_text text;
+  for (unsigned number = 0; number < pages; number++) text.pages(0x10000 + number, 0, "GFP_HIGHUSER_MOVABLE");
+  for (unsigned number = pages - newest; number < pages; number++) text.free_pages(0x10000 + number, 0);
+  const report::replay_result result = replay_in_child(plan_of(text.str()), tight, verified());
+  expect_clean(result);
+  EXPECT_EQ(result.total.late_frees_of_dropped, 0u);
+  EXPECT_EQ(result.total.frees, newest);
+  EXPECT_EQ(result.total.live_at_end_objects, pages - newest - result.total.dropped_pages);
+}
+
 // Dirty and anonymous pages may only be written out for those who may start I/O; clean ones may be dropped for anybody who may wait.
 TEST(replay_engine, what_may_be_dropped_depends_on_who_asks) {
   struct expectation {
