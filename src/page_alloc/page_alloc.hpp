@@ -173,7 +173,8 @@ page* compound_head(page_allocator& pa, page* p) noexcept;
 
 /// `n` contiguous pages for `bytes`, no more than needed; any number: above MAX_ORDER too (naturally aligned if n is a power of two).
 page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n) noexcept;
-/// What the first page of such a run is aligned to at least, in pages: the next power of two, but no more than a page block unless `n` is one.
+/// What the first page of such a run is aligned to at least, in pages: the next power of two, but no more than a page block unless `n` is
+/// one.
 constexpr uint64_t run_alignment(uint64_t n) noexcept {
   uint64_t whole = 1;
   while (whole < n) whole *= 2;
