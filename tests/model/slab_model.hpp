@@ -51,7 +51,8 @@ class slab_model {
   std::string check(const void* p) const {
     const object& o = objects_.at(reinterpret_cast<uintptr_t>(p));
     for (size_t i = 0; i < o.size; ++i)
-      if (static_cast<const uint8_t*>(p)[i] != o.owner) return "byte " + std::to_string(i) + " of " + std::to_string(o.size) + " has changed";
+      if (static_cast<const uint8_t*>(p)[i] != o.owner)
+        return "byte " + std::to_string(i) + " of " + std::to_string(o.size) + " has changed";
     return "";
   }
   std::string check_all() const {

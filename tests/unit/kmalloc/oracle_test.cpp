@@ -1,4 +1,5 @@
-// kmalloc against what a live Linux 6.1 answered (tests/data/oracle-sizes.txt): as large, as aligned, never more memory, the same special cases.
+// kmalloc against what a live Linux 6.1 answered (tests/data/oracle-sizes.txt): as large, as aligned, never more memory, the same special
+// cases.
 #include <fstream>
 #include <sstream>
 

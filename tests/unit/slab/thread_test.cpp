@@ -131,7 +131,9 @@ TEST(threads, caches_come_and_go_beside_each_other) {
       unpin();
       for (int i = 0; i < 150; ++i) {
         kmem_cache* const cache =
-            cache_create(*m, {.name = "passing", .object_size = 64 + 8 * t, .flags = i % 2 == 0 ? slab_flags_t::no_merge : slab_flags_t::none});
+            cache_create(*m, {.name = "passing",
+                              .object_size = 64 + 8 * t,
+                              .flags = i % 2 == 0 ? slab_flags_t::no_merge : slab_flags_t::none});
         ASSERT_NE(cache, nullptr);
         void* objects[20];
         ASSERT_EQ(cache_alloc_bulk(*m, *cache, gfp::kernel, 20, objects), 20u);
