@@ -5,7 +5,7 @@
 //           nr_pages = sum of nr_blocks << order <= cpu_high, but for the one block that makes it flush.
 // Locks.    The CPU's own, only ever tried on the fast path: busy (another thread on this CPU, or the frame that a signal handler
 //           interrupted) means that the caller goes to the zone. The zone's lock nests inside for refill and flush. Context: any.
-// Ordering. A free asks whether somebody waits after it has taken a lock that every waiter takes after announcing itself: wait.md.
+// Ordering. A free asks whether somebody waits after it has taken a lock that every waiter takes after announcing itself (chain.cpp).
 // Kernel.   A batch never takes the zone below the caller's floor, so the depth of each flag is exact; at most 8 batches are kept.
 // Tests.    tests/unit/page_alloc/cpu_lists_test.cpp
 #include "page_alloc/internal.hpp"

@@ -13,7 +13,7 @@
 //              (spec) and of the extra quarter (linux6.1) away.
 // Locks.     None; read-only after init.
 // Kernel.    The rule of 6.1 was read off a running kernel, for each flag, as the number of free pages at the first failure.
-// Tests.     tests/unit/page_alloc/watermark_test.cpp, tests/model/gfp_model.hpp, tests/model/page_alloc_oracle_test.cpp
+// Tests.     tests/model/page_alloc_oracle_test.cpp, against tests/model/gfp_model.hpp and the answers of a real kernel
 #include <bit>
 
 #include "page_alloc/internal.hpp"
