@@ -1,6 +1,8 @@
 // What the main load does not reach: many CPUs, other zones and backings, a platform that refuses, waiting, lost wake-ups, losing a race.
 #include <gtest/gtest.h>
 
+#include <iterator>
+#include <map>
 #include <vector>
 
 #include "sim/scenario_world.hpp"
@@ -65,6 +67,54 @@ TEST(SimSpecial, TasksThatWaitForMemory) {
   expect_load_passes(wanted, cpus(8), 40, seen);
   if (runs_few_seeds()) return;
   EXPECT_GT(seen.waits, 0u);
+}
+
+TEST(SimSpecial, ManyTasksThatWantTheSameOnTwoCpus) {
+  coverage seen;
+  load wanted;
+  wanted.parameters = {"mem=12M"};
+  wanted.narrow = true;
+  wanted.tight = 0;
+  wanted.forks = 0;
+  wanted.greed = 65;
+  simulation::config knobs = cpus(2);
+  knobs.signal_chance = 15;
+  expect_load_passes(wanted, knobs, 150, seen);
+  if (runs_few_seeds()) return;
+  EXPECT_GT(seen.deferred, 0u);
+}
+
+/// Runs so long that each of them needs blocks that are not open yet. They are never written, so no memory is needed for them.
+TEST(SimSpecial, SectionsAreOpenedOnce) {
+  expect_seeds_pass(
+      [](world& w) {
+        auto& m = w.make<machine>();
+        auto& got = w.make<std::map<uint32_t, page*>>();
+        machine_config config;
+        config_error error;
+        KMEM_SIM_CHECK(parse_config("mem=1G", config, error));
+        config.cgroup = false;
+        KMEM_SIM_CHECK(machine_init(m, config, error) == err::ok);
+        for (int i = 0; i < 6; ++i)
+          w.spawn("takes", [&] {
+            for (int round = 0; round < 4; ++round) {
+              const uint64_t n = pages_per_block * (1 + simulation::random(16));
+              page* const p = alloc_run(m, gfp::kernel | gfp::nowarn, nr_pages_t(n));
+              KMEM_SIM_CHECK(p != nullptr);
+              const uint32_t first = m.pfn_of(p).raw();
+              const auto after = got.lower_bound(first);
+              KMEM_SIM_CHECK(after == got.end() || after->first >= first + n);
+              KMEM_SIM_CHECK(after == got.begin() || std::prev(after)->first + run_pages(std::prev(after)->second).raw() <= first);
+              got.emplace(first, p);
+            }
+          });
+        w.at_end([&] {
+          if (const char* const wrong = machine_is_valid(m)) fail_world(wrong);
+          for (const auto& [first, p] : got) free_run(m, p);
+          KMEM_SIM_CHECK(machine_destroy(m));
+        });
+      },
+      cpus(4), 60);
 }
 
 // ---- a machine that cannot be made ---------------------------------------------------------------------------------------------------

@@ -150,6 +150,7 @@ void core_world::run_actor(actor& me) {
 void core_world::one_operation(actor& me) {
   if (percent(me.grows ? 2 : 8)) me.grows = !me.grows;
   const uint64_t dice = roll(100);
+  if (load_.narrow && dice >= 70 && dice < 88) return maintain(me);
   if (dice < 60) return percent(me.grows ? load_.greed : 100 - load_.greed) ? allocate(me) : free_one(me);
   if (dice < 68) return hand_over(me);
   if (dice < 76) return take_over();
@@ -200,6 +201,7 @@ void core_world::run_handler(actor& me) {
       asked.pages = asked.kind == ask::what::run ? 1 + roll(3) : 1;
       asked.size = 1 + roll(600);
       asked.cache = caches_[roll(caches_.size() - 1)];
+      if (load_.narrow) asked = narrow_ask(gfp::atomic | gfp::nowarn);
       if (char* const begin = perform(asked); begin != nullptr) {
         me.held_by_handler.push_back(begin);
       } else {
@@ -367,7 +369,31 @@ gfp_t core_world::random_mask(actor& me) {
   return percent(90) ? mask | gfp::nowarn : mask;
 }
 
+ask core_world::narrow_ask(gfp_t mask) {
+  ask asked;
+  asked.gfp = mask;
+  switch (roll(4)) {
+    case 0:
+      asked.kind = ask::what::block;
+      break;
+    case 1:  // no power of two: past the CPU's list, to the zone
+      asked.kind = ask::what::run;
+      asked.pages = 3;
+      break;
+    case 2:
+      asked.kind = ask::what::kmalloc_object;
+      asked.size = 100;
+      break;
+    default:
+      asked.kind = ask::what::cache_object;
+      asked.cache = caches_[2];
+      break;
+  }
+  return asked;
+}
+
 ask core_world::random_ask(actor& me) {
+  if (load_.narrow) return narrow_ask((percent(60) ? gfp::kernel : gfp::atomic) | gfp::nowarn);
   ask asked;
   asked.gfp = random_mask(me);
   asked.kind = static_cast<ask::what>(roll(4));

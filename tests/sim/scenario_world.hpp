@@ -21,6 +21,7 @@ struct load {
   unsigned rounds = 40;            // operations of a task
   unsigned greed = 85;             // percent of allocations while a task grows
   unsigned most_order = 11;        // orders are below it, and below the machine's
+  bool narrow = false;             // all ask for the same few small things, so that they meet in the same lists
   bool handlers = true;            // signals that allocate GFP_ATOMIC
   bool waits = false;              // one task may ask with __GFP_NOFAIL
   unsigned forks = 20;             // percent of the chances taken, a real fork being slow
@@ -74,6 +75,7 @@ class core_world {
 
   // ---- operations ----
   ask random_ask(actor& me);
+  ask narrow_ask(gfp_t mask);
   gfp_t random_mask(actor& me);
   /// Carries the request out. Return: the memory, entered in the shadow map, or nullptr.
   char* perform(const ask& asked);
