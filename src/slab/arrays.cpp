@@ -10,7 +10,7 @@
 //          for: a page of a region is charged before the lock is taken (`wanted` tells the next miss to do so).
 // Ordering. The slot's lock orders the arrays; `populated` and `wanted` are hints and counts, relaxed.
 // Kernel.  Sheaves of a fixed size a cache and CPU there; here one region a CPU, packed, in which a hot cache's array moves to a larger
-//          place. A place that was left is not used again until the region is reset: with four-fold steps at most a third of it is lost.
+//          place. A place that was left is not used again until the region is reset: with these steps less than half of it is lost.
 // Tests.   tests/unit/slab/array_test.cpp
 #include "slab/internal.hpp"
 

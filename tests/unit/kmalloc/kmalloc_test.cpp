@@ -92,8 +92,10 @@ TEST(kmalloc, a_pointer_that_kmalloc_did_not_hand_out_is_refused_and_nothing_hap
   int local = 0;
   page* const alien = alloc_pages(*m, gfp::kernel, order_t(0));
   auto* const run = static_cast<char*>(kmalloc(*m, 100000, gfp::kernel));
-  const void* const wrong[] = {&local, m->base, m->address_of(m->pfn_of(alien)), run + 16, run + page_size,
-                               m->base + (size_t{m->span_pages} << page_shift)};
+  const void* const never_opened = m->base + (size_t{m->span_pages - 1} << page_shift);
+  const void* const beyond = m->base + (size_t{m->span_pages} << page_shift);
+  const void* const alien_page = m->address_of(m->pfn_of(alien));
+  const void* const wrong[] = {&local, m->base, never_opened, beyond, alien_page, run + 16, run + page_size};
   uint64_t refused = 0;
   for (const void* p : wrong) {
     kfree(*m, p);
@@ -201,6 +203,17 @@ TEST(kmalloc, failure_is_reported_in_the_kernels_form_unless_nowarn) {
                      "  node 0: slabs: 0, objs: 0, free: 0\n"),
             std::string::npos)
       << log;
+  m.give_pages(pages);
+}
+
+TEST(kmalloc, each_null_leaves_one_record_however_many_ways_were_tried) {
+  kmalloc_machine m;
+  auto pages = m.exhaust_pages();
+  for (const size_t size : {size_t{8}, size_t{64}, size_t{1024}, size_t{4096}, size_t{30000}, size_t{100000}}) {
+    const uint64_t before = m->failure_sequence.load_relaxed();
+    EXPECT_EQ(kmalloc(*m, size, gfp::atomic | gfp::nowarn), nullptr);
+    EXPECT_EQ(m->failure_sequence.load_relaxed() - before, 1u) << size;
+  }
   m.give_pages(pages);
 }
 
