@@ -24,11 +24,11 @@ inline constexpr int max_cpus = 1024;
 /// How an arena is backed: private anonymous memory, or a shared mapping of a memfd (frames may have a second address).
 enum class backing : uint8_t { anon, memfd };
 
-/// A reservation of address space. `fd` is -1 for anonymous memory.
+/// A reservation of address space. No descriptor is kept: a program may close all that it does not know.
 struct reservation {
   char* base = nullptr;  // aligned as asked; nullptr: refused
   size_t bytes = 0;
-  int fd = -1;
+  bool shared = false;   // of a memfd: its frames may have a second address
   char* mapping = nullptr;   // what was mapped, alignment slack included; what release() unmaps
   size_t mapping_bytes = 0;
 };

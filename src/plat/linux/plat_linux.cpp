@@ -56,6 +56,16 @@ bool advise(void* begin, size_t bytes, int advice) noexcept {
   return false;
 }
 
+/// Puts a new memfd in place of a mapping. The mapping keeps the file alive, so the descriptor is closed again.
+bool map_new_file(void* at, size_t bytes) noexcept {
+  const auto fd = static_cast<int>(syscall(SYS_memfd_create, "kmem arena", MFD_CLOEXEC));
+  if (fd < 0) return false;
+  const bool mapped = ftruncate(fd, static_cast<off_t>(bytes)) == 0 &&
+                      mmap(at, bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) != MAP_FAILED;
+  syscall(SYS_close, fd);
+  return mapped;
+}
+
 int fold_cpu(int cpu) noexcept { return KMEM_LIKELY(cpu < max_cpus) ? cpu : cpu % max_cpus; }
 
 }  // namespace
@@ -64,26 +74,13 @@ reservation plat_linux::reserve(size_t bytes, size_t align_bytes, backing kind) 
   const errno_guard keep_errno;
   reservation r;
   r.mapping_bytes = bytes + (align_bytes > page_size ? align_bytes : 0);
-  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  if (kind == backing::memfd) {
-    r.fd = static_cast<int>(syscall(SYS_memfd_create, "kmem arena", MFD_CLOEXEC));
-    if (r.fd < 0) return {};
-    if (ftruncate(r.fd, static_cast<off_t>(bytes)) != 0) {
-      syscall(SYS_close, r.fd);
-      return {};
-    }
-    flags = MAP_SHARED | MAP_NORESERVE;
-  }
-  void* raw = kind == backing::memfd ? mmap(nullptr, r.mapping_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-                                     : mmap(nullptr, r.mapping_bytes, PROT_NONE, flags, -1, 0);
-  if (raw == MAP_FAILED) {
-    if (r.fd >= 0) syscall(SYS_close, r.fd);
-    return {};
-  }
+  void* raw = mmap(nullptr, r.mapping_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) return {};
   r.mapping = static_cast<char*>(raw);
   r.base = reinterpret_cast<char*>(round_up(reinterpret_cast<size_t>(raw), align_bytes < page_size ? page_size : align_bytes));
   r.bytes = bytes;
-  if (kind == backing::memfd && mmap(r.base, bytes, PROT_NONE, flags | MAP_FIXED, r.fd, 0) == MAP_FAILED) {
+  r.shared = kind == backing::memfd;
+  if (r.shared && !map_new_file(r.base, bytes)) {
     release(r);
     return {};
   }
@@ -95,12 +92,13 @@ reservation plat_linux::reserve(size_t bytes, size_t align_bytes, backing kind) 
 void plat_linux::release(reservation& r) noexcept {
   const errno_guard keep_errno;
   if (r.mapping != nullptr) munmap(r.mapping, r.mapping_bytes);
-  if (r.fd >= 0) syscall(SYS_close, r.fd);
   r = {};
 }
 
 bool plat_linux::open(void* begin, size_t bytes) noexcept {
   const errno_guard keep_errno;
+  // mlockall(MCL_CURRENT) after the reservation was made has locked it, and a locked part would be populated whole.
+  syscall(SYS_munlock, begin, bytes);
   return syscall(SYS_mprotect, begin, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
@@ -111,7 +109,7 @@ bool plat_linux::open_for_reading(void* begin, size_t bytes) noexcept {
 
 bool plat_linux::decommit(const reservation& r, void* begin, size_t bytes) noexcept {
   const errno_guard keep_errno;
-  if (r.fd >= 0) return advise(begin, bytes, MADV_REMOVE);
+  if (r.shared) return advise(begin, bytes, MADV_REMOVE);
   if (advise(begin, bytes, MADV_DONTNEED)) return true;
   if (advise(begin, bytes, madvise_dontneed_locked)) return true;
   // Locked by mlockall on a kernel before 5.18: unlock this part, then give it back.
@@ -141,8 +139,9 @@ void* plat_linux::map_guarded(size_t bytes) noexcept {
 
 bool plat_linux::map_frames(void* at, size_t offset_bytes, const reservation& r, size_t bytes) noexcept {
   const errno_guard keep_errno;
-  void* got = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, r.fd, static_cast<off_t>(offset_bytes));
-  return got != MAP_FAILED;
+  if (!r.shared) return false;
+  // Of a shared mapping, mremap of no bytes makes a second one. A descriptor might have been closed by the program, or be another file's.
+  return syscall(SYS_mremap, r.base + offset_bytes, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at) != -1;
 }
 
 void plat_linux::unmap(void* begin, size_t bytes) noexcept {

@@ -157,16 +157,18 @@ reservation plat_sim::reserve(size_t bytes, size_t align_bytes, backing kind) no
   if (r.mapping == nullptr) return {};
   r.base = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(r.mapping) + align - 1) & ~(align - 1));
   r.bytes = bytes;
-  if (kind == backing::memfd) {
-    r.fd = static_cast<int>(syscall(SYS_memfd_create, "kmem simulation", 1u));
-    const bool backed = r.fd >= 0 && ftruncate(r.fd, static_cast<off_t>(bytes)) == 0 &&
-                        mmap(r.base, bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, r.fd, 0) != MAP_FAILED;
+  r.shared = kind == backing::memfd;
+  int fd = -1;
+  if (r.shared) {
+    fd = static_cast<int>(syscall(SYS_memfd_create, "kmem simulation", 1u));
+    const bool backed = fd >= 0 && ftruncate(fd, static_cast<off_t>(bytes)) == 0 &&
+                        mmap(r.base, bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) != MAP_FAILED;
     if (!backed) fail("the system refuses a memfd");
   }
   area& a = new_area(reinterpret_cast<uintptr_t>(r.base), bytes);
   a.mapping = r.mapping;
   a.mapping_bytes = r.mapping_bytes;
-  a.fd = r.fd;
+  a.fd = fd;
   return r;
 }
 
@@ -203,10 +205,10 @@ bool plat_sim::decommit(const reservation& r, void* begin, size_t bytes) noexcep
   yield_point();
   const area& a = checked_area("decommit outside of any reservation", begin, bytes);
   const auto first = reinterpret_cast<uintptr_t>(begin);
-  if (a.fd != r.fd || reinterpret_cast<uintptr_t>(r.base) != a.begin) misuse("decommit of another reservation's pages", first, bytes);
+  if ((a.fd >= 0) != r.shared || reinterpret_cast<uintptr_t>(r.base) != a.begin) misuse("decommit of another reservation's pages", first, bytes);
   if (!is_opened(a, first, first + bytes)) misuse("decommit of pages that were never opened", first, bytes);
   if (call_fails(platform_call::decommit, bytes)) return false;
-  return madvise(begin, bytes, r.fd >= 0 ? MADV_REMOVE : MADV_DONTNEED) == 0;
+  return madvise(begin, bytes, r.shared ? MADV_REMOVE : MADV_DONTNEED) == 0;
 }
 
 bool plat_sim::populate(void* begin, size_t bytes) noexcept {
@@ -239,10 +241,11 @@ bool plat_sim::map_frames(void* at, size_t offset_bytes, const reservation& r, s
   area& a = checked_area("map_frames outside of any mapping", at, bytes);
   const auto first = reinterpret_cast<uintptr_t>(at);
   if (!a.guarded) misuse("map_frames over a reservation", first, bytes);
-  if (r.fd < 0 || offset_bytes % page_size != 0 || offset_bytes > r.bytes || bytes > r.bytes - offset_bytes)
+  if (!r.shared || offset_bytes % page_size != 0 || offset_bytes > r.bytes || bytes > r.bytes - offset_bytes)
     misuse("map_frames of what is no part of a memfd reservation", offset_bytes, bytes);
   if (call_fails(platform_call::map_frames, bytes)) return false;
-  if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, r.fd, static_cast<off_t>(offset_bytes)) == MAP_FAILED) return false;
+  const int fd = checked_area("map_frames of no reservation", r.base, r.bytes).fd;
+  if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, static_cast<off_t>(offset_bytes)) == MAP_FAILED) return false;
   note_opened(a, first, first + bytes);
   return true;
 }

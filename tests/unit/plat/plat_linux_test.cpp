@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -66,7 +67,7 @@ INSTANTIATE_TEST_SUITE_P(Plat, EachBacking, testing::Values(backing::anon, backi
 TEST_P(EachBacking, ReserveAlignsAndGivesNoAccess) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(arena_.base) % (2 * megabyte), 0u);
   EXPECT_EQ(arena_.bytes, 64 * megabyte);
-  EXPECT_EQ(arena_.fd >= 0, GetParam() == backing::memfd);
+  EXPECT_EQ(arena_.shared, GetParam() == backing::memfd);
   EXPECT_FALSE(plat::is_readable(arena_.base));
   EXPECT_EQ(resident_pages(arena_.base, arena_.bytes), 0u);
 }
@@ -113,6 +114,18 @@ TEST_P(EachBacking, PopulateBacksThePagesAndKeepsWhatIsThere) {
 
 TEST_P(EachBacking, PopulateOfClosedPagesIsRefused) { EXPECT_FALSE(plat::populate(arena_.base, page_size)); }
 
+TEST_P(EachBacking, KeepsNoDescriptor) {
+  const int next = fcntl(0, F_DUPFD, 3);  // the lowest free one
+  ASSERT_GE(next, 3);
+  close(next);
+  reservation r = plat::reserve(megabyte, page_size, GetParam());
+  ASSERT_NE(r.base, nullptr);
+  const int after = fcntl(0, F_DUPFD, 3);
+  EXPECT_EQ(after, next);
+  close(after);
+  plat::release(r);
+}
+
 TEST_P(EachBacking, ReleaseUnmapsAndEmptiesTheReservation) {
   reservation r = plat::reserve(megabyte, 4 * megabyte, GetParam());
   const char* const base = r.base;
@@ -131,8 +144,21 @@ TEST_P(EachBacking, ReleaseUnmapsAndEmptiesTheReservation) {
 TEST_P(EachBacking, ReserveOfTooMuchIsRefusedAndLeavesNothing) {
   const reservation r = plat::reserve(size_t{1} << 50, page_size, GetParam());
   EXPECT_EQ(r.base, nullptr);
-  EXPECT_EQ(r.fd, -1);
+  EXPECT_FALSE(r.shared);
   EXPECT_EQ(r.bytes, 0u);
+}
+
+TEST_P(EachBacking, MlockallDoesNotPopulateWhatIsOpenedLater) {
+  const int status = run_in_child([] {
+    reservation r = plat::reserve(megabyte, page_size, GetParam());
+    if (r.base == nullptr) return 1;
+    if (syscall(SYS_mlockall, MCL_CURRENT | MCL_FUTURE) != 0) return 3;
+    if (!plat::open(r.base, megabyte)) return 4;
+    r.base[0] = 1;
+    return resident_pages(r.base, megabyte) == 1 ? 0 : 2;
+  });
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST_P(EachBacking, MlockallDoesNotPopulateAReservation) {
