@@ -65,13 +65,13 @@ void droppable_pages::add(trace::request_index request) {
   const trace::request& from = state_.work.requests[request];
   queue& to = queues_[static_cast<std::size_t>(drop_sort_of(from.gfp))];
   const std::size_t place = to.added.fetch_add(1, std::memory_order_relaxed);
-  to.requests[place].store(request + 1, std::memory_order_release);
+  to.requests[place].store(request + 1, std::memory_order_release);  // pairs: replay_queue
 }
 
 trace::request_index droppable_pages::oldest(queue& from) {
   const std::lock_guard<std::mutex> hold(from.lock);
   if (from.next == from.capacity) return trace::no_request;
-  const trace::request_index stored = from.requests[from.next].load(std::memory_order_acquire);
+  const trace::request_index stored = from.requests[from.next].load(std::memory_order_acquire);  // pairs: replay_queue
   if (stored == 0) return trace::no_request;
   from.next++;
   return stored - 1;
@@ -79,9 +79,9 @@ trace::request_index droppable_pages::oldest(queue& from) {
 
 std::uint64_t droppable_pages::drop(trace::request_index request) {
   std::atomic<void*>& slot = state_.slots[request];
-  void* memory = slot.load(std::memory_order_acquire);
+  void* memory = slot.load(std::memory_order_acquire);  // pairs: replay_slot
   if (!slot_table::is_memory(memory)) return 0;  // freed meanwhile
-  if (!slot.compare_exchange_strong(memory, slot_table::dropped(), std::memory_order_acq_rel)) return 0;
+  if (!slot.compare_exchange_strong(memory, slot_table::dropped(), std::memory_order_acq_rel)) return 0;  // pairs: replay_slot
   const trace::request& from = state_.work.requests[request];
   if (state_.options.verify) verify_contents(state_, request, memory, "when its page was dropped");
   free_memory(state_, request, memory);

@@ -15,8 +15,6 @@ void backoff::pause() {
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   } else if (rounds_ > spins) {
     std::this_thread::yield();
-  } else {
-    std::atomic_signal_fence(std::memory_order_seq_cst);
   }
 }
 
@@ -27,19 +25,19 @@ gate::gate(unsigned threads, trace::request_index window, std::span<const trace:
 trace::request_index gate::done() const {
   trace::request_index lowest = trace::no_request;
   for (unsigned thread = 0; thread < threads_; thread++) {
-    lowest = std::min(lowest, places_[thread].at.load(std::memory_order_acquire));
+    lowest = std::min(lowest, places_[thread].at.load(std::memory_order_acquire));  // pairs: replay_place
   }
   return lowest;
 }
 
 trace::request_index gate::next_sample() const {
-  const std::size_t taken = samples_taken_.load(std::memory_order_acquire);
+  const std::size_t taken = samples_taken_.load(std::memory_order_acquire);  // pairs: replay_sample
   return taken < sample_points_.size() ? sample_points_[taken] : trace::no_request;
 }
 
 gate::turn gate::enter(unsigned thread, trace::request_index index) {
   place& mine = places_[thread];
-  mine.at.store(index, std::memory_order_release);
+  mine.at.store(index, std::memory_order_release);  // pairs: replay_place
   if (stop_.load(std::memory_order_relaxed)) return turn::stop;
   if (index < mine.limit) return turn::go;
   for (backoff wait;; wait.pause()) {
@@ -57,8 +55,8 @@ gate::turn gate::enter(unsigned thread, trace::request_index index) {
   }
 }
 
-void gate::sampled() { samples_taken_.fetch_add(1, std::memory_order_release); }
+void gate::sampled() { samples_taken_.fetch_add(1, std::memory_order_release); }  // pairs: replay_sample
 
-void gate::leave(unsigned thread) { places_[thread].at.store(trace::no_request, std::memory_order_release); }
+void gate::leave(unsigned thread) { places_[thread].at.store(trace::no_request, std::memory_order_release); }  // pairs: replay_place
 
 }  // namespace kmem::tool::replay

@@ -36,7 +36,7 @@ void collect(message_level level, const char* text, std::size_t bytes, const voi
   to.length = end == nullptr ? bytes : static_cast<std::size_t>(static_cast<const char*>(end) - text);
   to.length = std::min(to.length, text_max);
   std::memcpy(to.text.data(), text, to.length);
-  to.ready.store(true, std::memory_order_release);
+  to.ready.store(true, std::memory_order_release);  // pairs: replay_message
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ std::uint64_t message_collector::errors() const { return nr_errors.load(std::mem
 std::vector<std::string> message_collector::first_errors() const {
   std::vector<std::string> texts;
   for (const kept_message& each : kept) {
-    if (each.ready.load(std::memory_order_acquire)) texts.emplace_back(each.text.data(), each.length);
+    if (each.ready.load(std::memory_order_acquire)) texts.emplace_back(each.text.data(), each.length);  // pairs: replay_message
   }
   return texts;
 }

@@ -189,12 +189,12 @@ void worker::served(trace::request_index index, const trace::request& request, v
   if (request.size != 0) check_and_fill(index, request, memory);
   // The traced kernel had nothing to free later.
   if (request.failed_in_trace) {
-    state_.slots[index].store(slot_table::freed(), std::memory_order_release);
+    state_.slots[index].store(slot_table::freed(), std::memory_order_release);  // pairs: replay_slot
     timed_free(index, request, memory);
     return;
   }
   if (request.droppable) state_.figures.droppable_bytes.fetch_add(request.size, std::memory_order_relaxed);
-  state_.slots[index].store(memory, std::memory_order_release);
+  state_.slots[index].store(memory, std::memory_order_release);  // pairs: replay_slot
   if (request.droppable) droppable_.add(index);
 }
 
@@ -233,7 +233,7 @@ bool worker::find_failure(std::uint64_t before, allocation_failure& found) const
 }
 
 void worker::failed(trace::request_index index, const trace::request& request, std::uint64_t failures_before) {
-  state_.slots[index].store(slot_table::failed(), std::memory_order_release);
+  state_.slots[index].store(slot_table::failed(), std::memory_order_release);  // pairs: replay_slot
   allocation_failure why;
   const bool known = find_failure(failures_before, why);
   // Without a record the chain was not begun: an injected failure (failslab), or more than kmalloc_max.
@@ -274,13 +274,13 @@ void worker::keep_failure(trace::request_index index, const trace::request& requ
 
 void worker::free(trace::request_index, const trace::request& request) {
   std::atomic<void*>& slot = state_.slots[request.target];
-  void* memory = slot.load(std::memory_order_acquire);
-  for (backoff wait; memory == nullptr; memory = slot.load(std::memory_order_acquire)) {
+  void* memory = slot.load(std::memory_order_acquire);  // pairs: replay_slot
+  for (backoff wait; memory == nullptr; memory = slot.load(std::memory_order_acquire)) {  // pairs: replay_slot
     if (state_.stop.load(std::memory_order_relaxed)) return;
     wait.pause();
   }
   if (!request.implied) counts_.by_kind[static_cast<std::size_t>(request.from)].replayed++;
-  if (memory != slot_table::failed()) memory = slot.exchange(slot_table::freed(), std::memory_order_acq_rel);
+  if (memory != slot_table::failed()) memory = slot.exchange(slot_table::freed(), std::memory_order_acq_rel);  // pairs: replay_slot
   if (memory == slot_table::failed()) {
     counts_.frees_of_failed++;
   } else if (memory == slot_table::dropped()) {
