@@ -1,7 +1,7 @@
 // Start of the process's machine, fork handlers and reclaim callbacks for the C++ face.
 //
 // Contexts. init and the callbacks: process context. The fork handlers run inside fork().
-// Tests.    tests/unit/face_cxx/, tests/programs/fork_api.py
+// Tests.    tests/unit/face_cxx/, tests/programs/environment_*.py
 #include "face_cxx/face_cxx.hpp"
 
 #include <pthread.h>
