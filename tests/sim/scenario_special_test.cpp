@@ -35,7 +35,7 @@ TEST(SimSpecial, ZonesOfAllKinds) {
   load wanted;
   wanted.parameters = {"mem=8M highmem=2M", "mem=8M highmem=1M movablecore=1M", "mem=8M zone_dma=3M zone_dma32=1M", "mem=6M zone_dma=4M",
                        "mem=8M zone_dma=1M highmem=2M vm.reserve_policy=linux6.1"};
-  expect_load_passes(wanted, cpus(8), 120, seen);
+  expect_load_passes(wanted, cpus(8), 80, seen);
   if (runs_few_seeds()) return;
   EXPECT_GT(seen.exact_nulls, 0u);
 }
@@ -52,7 +52,7 @@ TEST(SimSpecial, APlatformThatRefusesNowAndThen) {
   load wanted;
   wanted.parameters = {"mem=6M", "mem=12M", "mem=8M backing=memfd"};
   wanted.platform_failures = 150;
-  expect_load_passes(wanted, cpus(8), 120, seen);
+  expect_load_passes(wanted, cpus(8), 80, seen);
   if (runs_few_seeds()) return;
   EXPECT_GT(seen.platform_failures, 0u);
 }
