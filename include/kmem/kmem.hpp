@@ -27,7 +27,8 @@ struct page;
 /// Starts the allocator with parameters in the form "mem=64M vm.min_free_kbytes=512" (nullptr: the defaults), instead of KMEM_CMDLINE,
 /// which is read at the first use otherwise. Context: process, before the first allocation. Return: false, with the reason as text in
 /// `error` (truncated to `error_capacity`, NUL-terminated; may be nullptr with 0), when a parameter is wrong, the system gives no memory,
-/// or it is serving already.
+/// or it is serving already. In the child of a fork with backing=memfd, where allocations fail since the memory is the parent's as well, it
+/// makes a machine of the child's own; nothing from before may be given to it.
 [[nodiscard]] KMEM_EXPORT bool init(const char* cmdline, char* error, size_t error_capacity) noexcept;
 
 // ---- masks that are checked when they are compiled ----------------------------------------------------------------------------

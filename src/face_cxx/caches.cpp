@@ -31,22 +31,34 @@ kmem_cache* kmem_cache_create(const char* name, size_t size, size_t align, cache
 }
 
 void kmem_cache_destroy(kmem_cache* cache) noexcept {
-  if (cache != nullptr) (void)cache_destroy(owner(), cache);
+  machine* const m = serving();
+  if (cache != nullptr && m != nullptr) (void)cache_destroy(*m, cache);
 }
 
-void* kmem_cache_alloc(kmem_cache* cache, gfp_t gfp) noexcept { return cache_alloc(owner(), *cache, gfp); }
+void* kmem_cache_alloc(kmem_cache* cache, gfp_t gfp) noexcept {
+  machine* const m = serving();
+  return KMEM_LIKELY(m != nullptr) ? cache_alloc(*m, *cache, gfp) : nullptr;
+}
 
 void kmem_cache_free(kmem_cache* cache, void* object) noexcept {
-  if (object != nullptr) cache_free(owner(), *cache, object);
+  machine* const m = serving();
+  if (KMEM_LIKELY(object != nullptr && m != nullptr)) cache_free(*m, *cache, object);
 }
 
 size_t kmem_cache_alloc_bulk(kmem_cache* cache, gfp_t gfp, size_t n, void** objects) noexcept {
-  return cache_alloc_bulk(owner(), *cache, gfp, n, objects);
+  machine* const m = serving();
+  return m != nullptr ? cache_alloc_bulk(*m, *cache, gfp, n, objects) : 0;
 }
 
-void kmem_cache_free_bulk(kmem_cache* cache, size_t n, void** objects) noexcept { cache_free_bulk(owner(), *cache, n, objects); }
+void kmem_cache_free_bulk(kmem_cache* cache, size_t n, void** objects) noexcept {
+  machine* const m = serving();
+  if (m != nullptr) cache_free_bulk(*m, *cache, n, objects);
+}
 
-uint64_t kmem_cache_shrink(kmem_cache* cache) noexcept { return cache_shrink(owner(), *cache); }
+uint64_t kmem_cache_shrink(kmem_cache* cache) noexcept {
+  machine* const m = serving();
+  return m != nullptr ? cache_shrink(*m, *cache) : 0;
+}
 
 size_t kmem_cache_size(const kmem_cache* cache) noexcept { return cache->object_size; }
 

@@ -14,7 +14,8 @@ page* alloc_pages(gfp_t gfp, unsigned order) noexcept {
 }
 
 void free_pages(page* p, unsigned order) noexcept {
-  if (p != nullptr) free_pages(owner(), p, order_t(order));
+  machine* const m = serving();
+  if (p != nullptr && m != nullptr) free_pages(*m, p, order_t(order));
 }
 
 unsigned alloc_pages_bulk(gfp_t gfp, unsigned n, page** pages) noexcept {
@@ -23,7 +24,10 @@ unsigned alloc_pages_bulk(gfp_t gfp, unsigned n, page** pages) noexcept {
 }
 
 void get_page(page* p) noexcept { real::get_page(compound_head(owner(), p)); }
-void put_page(page* p) noexcept { put_page(owner(), compound_head(owner(), p)); }
+void put_page(page* p) noexcept {
+  machine* const m = serving();
+  if (m != nullptr) put_page(*m, compound_head(*m, p));
+}
 unsigned page_count(page* p) noexcept { return compound_head(owner(), p)->refcount.load_relaxed(); }
 void split_page(page* p, unsigned order) noexcept { split_page(owner(), p, order_t(order)); }
 

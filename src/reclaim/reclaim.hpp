@@ -56,12 +56,15 @@ void machine_fork_child(machine& m) noexcept;
 
 // The process's machine: set up at the first use, from KMEM_CMDLINE.
 
-enum class machine_state : uint32_t { fresh, starting, serving, refused };
+/// inherited: the child of a fork, and the arena is a memfd, whose frames are the parent's as well. Who would hand them out in both would
+/// give one frame to two owners, and who would give them back to the system would take them from the parent.
+enum class machine_state : uint32_t { fresh, starting, serving, refused, inherited };
 
 struct process_slot {
   machine object;
   atomic<machine_state> state{machine_state::fresh};  // a futex word; written by the starter
   atomic<const task_context*> starter{nullptr};       // thread that sets it up
+  atomic<uint32_t> inherited_uses{0};                 // calls that a state of `inherited` has refused; the first one is reported
 };
 extern constinit process_slot process;
 

@@ -16,7 +16,8 @@ class Fork(EnvironmentTest):
                 self.serve("fork", cmdline=cmdline)
 
     def test_the_memory_of_a_memfd_is_one_for_both(self):
-        self.serve("fork_shared", cmdline="mem=64M backing=memfd")
+        facts = self.serve("fork_shared", cmdline="mem=64M backing=memfd")
+        self.assertEqual(facts["stderr"].count("shares the memory of a memfd machine with its parent"), 1, facts["stderr"])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 // The process's machine: found without a lock once it serves, set up by whoever needs it first.
 //
 // States.   fresh -> starting -> serving, or -> refused (a bad KMEM_CMDLINE, no address space), from where an explicit set-up may try
-//           again. Whoever makes the step to `starting` sets it up; others wait on the state word. A handler that interrupts the
+//           again. In the child of a fork serving -> inherited for a memfd, from where an explicit set-up makes a machine of its own. Whoever makes the step to `starting` sets it up; others wait on the state word. A handler that interrupts the
 //           starter's own thread cannot wait for it and gets no machine.
 // Contexts. Any: only raw system calls, no lock but the state word. Works before the C library's constructors, when `environ` is not set
 //           yet: the environment then comes from /proc/self/environ.
@@ -70,7 +70,8 @@ bool read_cmdline(machine_config& config, config_error& error) noexcept {
 bool become_starter(bool retry_refused, machine_state& state) noexcept {
   for (;;) {
     state = process.state.load_acquire();  // pairs: machine_state
-    if (state == machine_state::serving || (state == machine_state::refused && !retry_refused)) return false;
+    if (state == machine_state::serving) return false;
+    if ((state == machine_state::refused || state == machine_state::inherited) && !retry_refused) return false;
     if (state != machine_state::starting) {
       if (!process.state.try_cmpxchg_acquire(state, machine_state::starting)) continue;  // pairs: machine_state
       process.starter.store_relaxed(&current());
@@ -79,6 +80,14 @@ bool become_starter(bool retry_refused, machine_state& state) noexcept {
     if (process.starter.load_relaxed() == &current()) return false;
     plat::futex_wait(state_word(), static_cast<uint32_t>(machine_state::starting), recheck_ns);
   }
+}
+
+KMEM_COLD void report_inherited() noexcept {
+  if (process.inherited_uses.fetch_add_relaxed(1) != 0) return;
+  constexpr const char* text =
+      "kmem: the child of a fork shares the memory of a memfd machine with its parent: allocations fail and frees are ignored here; "
+      "use backing=anon, exec a program, or start a machine of its own by init()";
+  printk(log_level::err, text, __builtin_strlen(text));
 }
 
 void finish_start(machine_state state) noexcept {
@@ -91,7 +100,10 @@ void finish_start(machine_state state) noexcept {
 
 machine* start_process_machine(config_defaults defaults) noexcept {
   machine_state state{};
-  if (!become_starter(false, state)) return state == machine_state::serving ? &process.object : nullptr;
+  if (!become_starter(false, state)) {
+    if (state == machine_state::inherited) report_inherited();
+    return state == machine_state::serving ? &process.object : nullptr;
+  }
   machine_config config;
   config_error error;
   const char* source = "kmem: KMEM_CMDLINE: ";
@@ -119,6 +131,8 @@ err process_machine_init(const machine_config& config, config_error& error) noex
                                              : "the allocator is being set up by this very thread");
     return state == machine_state::serving ? err::exist : err::busy;
   }
+  // The parent's mappings stay: what they show may still be read.
+  if (state == machine_state::inherited) new (&process.object) machine;
   const err result = machine_init(process.object, config, error);
   finish_start(result == err::ok ? machine_state::serving : machine_state::refused);
   return result;
@@ -144,6 +158,7 @@ void process_fork_child() noexcept {
   if (locked_for_fork) {
     locked_for_fork = false;
     machine_fork_child(process.object);
+    if (process.object.config.kind == backing::memfd) process.state.store_release(machine_state::inherited);  // pairs: machine_state
   } else if (process.state.load_relaxed() == machine_state::starting && process.starter.load_relaxed() != &current()) {
     new (&process) process_slot{};
   }

@@ -546,15 +546,39 @@ void command_fork_shared(const char*) {
   auto* const p = static_cast<char*>(kmalloc(5000, gfp::kernel));
   NEED(p != nullptr);
   memset(p, 1, 5000);
+  kmem_cache* const cache = kmem_cache_create("shared", 96, 0, cache_flags::no_merge);
+  NEED(cache != nullptr);
+  void* const object = kmem_cache_alloc(cache, gfp::kernel);
+  page* const pages = alloc_pages(gfp::kernel, 2);
+  NEED(object != nullptr && pages != nullptr);
+  memset(object, 3, 96);
+  memset(page_address(pages), 4, page_bytes << 2);
   const pid_t child = fork();
   NEED(child >= 0);
   if (child == 0) {
     for (int i = 0; i < 5000; ++i) NEED(p[i] == 1);
     memset(p, 2, 5000);
+    // Who allocated or freed here would do it behind the parent's back.
+    NEED(kmalloc(100, gfp::kernel) == nullptr && kvmalloc(100'000, gfp::kernel) == nullptr && vmalloc(5000) == nullptr);
+    NEED(alloc_pages(gfp::atomic, 0) == nullptr && get_zeroed_page(gfp::kernel) == nullptr);
+    NEED(kmem_cache_alloc(cache, gfp::kernel) == nullptr && krealloc(p, 9000, gfp::kernel) == nullptr);
+    kfree(p);
+    kmem_cache_free(cache, object);
+    free_pages(pages, 2);
+    NEED(drain() == 0);
+    NEED(init("mem=24M backing=anon", nullptr, 0));
+    serve(90);
+    check_valid();
+    NEED(p[4999] == 2);
     _exit(0);
   }
   NEED(wait_for(child) == 0);
   for (int i = 0; i < 5000; ++i) NEED(p[i] == 2);
+  for (int i = 0; i < 96; ++i) NEED(static_cast<char*>(object)[i] == 3);
+  for (size_t i = 0; i < page_bytes << 2; ++i) NEED(static_cast<char*>(page_address(pages))[i] == 4);
+  kmem_cache_free(cache, object);
+  kmem_cache_destroy(cache);
+  free_pages(pages, 2);
   kfree(p);
   serve(1);
   check_valid();
