@@ -1,13 +1,14 @@
 // The process's machine: found without a lock once it serves, set up by whoever needs it first.
 //
 // States.   fresh -> starting -> serving, or -> refused (a bad KMEM_CMDLINE, no address space), from where an explicit set-up may try
-//           again. In the child of a fork serving -> inherited for a memfd, from where an explicit set-up makes a machine of its own. Whoever makes the step to `starting` sets it up; others wait on the state word. A handler that interrupts the
-//           starter's own thread cannot wait for it and gets no machine.
+//           again. In the child of a fork serving -> inherited for a memfd, from where an explicit set-up makes a machine of its own.
+//           Whoever makes the step to `starting` sets it up; others wait on the state word. A handler that interrupts the starter's own
+//           thread cannot wait for it and gets no machine.
 // Contexts. Any: only raw system calls, no lock but the state word. Works before the C library's constructors, when `environ` is not set
 //           yet: the environment then comes from /proc/self/environ.
 // Ordering. pairs: machine_state - the starter's store releases the machine, every load that finds it serving acquires it.
 // Kernel.   KMEM_CMDLINE is the kernel's command line: a parameter that is not understood is an error here, since it would limit nothing.
-// Tests.    tests/unit/face_cxx/process_test.cpp, tests/programs/preload_*.sh
+// Tests.    tests/unit/face_cxx/process_test.cpp, tests/programs/preload_*.sh, environment_fork.py
 #include <new>
 
 #include "reclaim/reclaim.hpp"
