@@ -91,7 +91,8 @@ zone_result take_from_zone(page_allocator& pa, zone& z, request& r, uint64_t flo
       if (!open_for(pa, z, r, needs.open_blocks)) request.no_fresh = true;
       again = true;
     }
-    // What was paid for a fresh block has made the zone smaller: perhaps too small for the request, though other blocks would do without it.
+    // What was paid for a fresh block has made the zone smaller: perhaps too small for the request, though other blocks would do without
+    // it.
     if ((result == take_result::none || result == take_result::no_headroom) && request.metadata_credit != 0) {
       uncharge_metadata(pa, request.metadata_credit);
       request.metadata_credit = 0;

@@ -205,7 +205,8 @@ bool plat_sim::decommit(const reservation& r, void* begin, size_t bytes) noexcep
   yield_point();
   const area& a = checked_area("decommit outside of any reservation", begin, bytes);
   const auto first = reinterpret_cast<uintptr_t>(begin);
-  if ((a.fd >= 0) != r.shared || reinterpret_cast<uintptr_t>(r.base) != a.begin) misuse("decommit of another reservation's pages", first, bytes);
+  if ((a.fd >= 0) != r.shared || reinterpret_cast<uintptr_t>(r.base) != a.begin)
+    misuse("decommit of another reservation's pages", first, bytes);
   if (!is_opened(a, first, first + bytes)) misuse("decommit of pages that were never opened", first, bytes);
   if (call_fails(platform_call::decommit, bytes)) return false;
   return madvise(begin, bytes, r.shared ? MADV_REMOVE : MADV_DONTNEED) == 0;
