@@ -221,15 +221,21 @@ page* make_slab(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) no
     more_bits = cache_alloc_unchecked(sa, sa.bitmap_cache, internal_gfp, true);
     if (more_bits == nullptr) capacity = bitmap_objects;
   }
-  page* const head = alloc_pages_for(sa, {.gfp = (gfp & slab_gfp_mask) | cache.slab_gfp,
-                                          .order = order_t(cache.slab_order),
-                                          .bytes = cache.object_size,
-                                          .cache = cache.name,
-                                          .quiet = quiet});
-  if (KMEM_UNLIKELY(head == nullptr)) {
-    if (more_bits != nullptr) cache_free(sa, sa.bitmap_cache, more_bits);
-    return nullptr;
+  alloc_request wanted = {.gfp = (gfp & slab_gfp_mask) | cache.slab_gfp,
+                          .order = order_t(cache.slab_order),
+                          .bytes = cache.object_size,
+                          .cache = cache.name,
+                          .quiet = quiet || more_bits != nullptr};
+  page* head = alloc_pages_for(sa, wanted);
+  if (KMEM_UNLIKELY(head == nullptr && more_bits != nullptr)) {
+    // The bitmap may have taken the last page: without it the chain can drain it, for a slab of half the objects.
+    cache_free(sa, sa.bitmap_cache, more_bits);
+    more_bits = nullptr;
+    capacity = bitmap_objects;
+    wanted.quiet = quiet;
+    head = alloc_pages_for(sa, wanted);
   }
+  if (KMEM_UNLIKELY(head == nullptr)) return nullptr;
   format_slab(sa, cache, *head, more_bits, capacity);
   cache.stats.slabs_made.fetch_add_relaxed(1);
   return head;
