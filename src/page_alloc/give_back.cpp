@@ -28,13 +28,19 @@ struct leaving {
   block_bitmap backed;  // those that were free
 };
 
-struct batch {
+}  // namespace
+
+struct leaving_batch {
   leaving entries[batch_entries];
   unsigned n = 0;
   uint64_t backed = 0;
+  const task_context* owner = nullptr;  // the thread that completes it
+  leaving_batch* next = nullptr;        // of the zone's list
 };
 
-void start_locked(page_allocator& pa, zone& z, batch& out, leaving& entry) noexcept KMEM_REQUIRES(z.lock) {
+namespace {
+
+void start_locked(page_allocator& pa, zone& z, leaving_batch& out, leaving& entry) noexcept KMEM_REQUIRES(z.lock) {
   page_block& b = pa.blocks[entry.block];
   unlist_locked(pa, z, entry.block);
   entry.nr_backed = entry.nr_pages = 0;
@@ -58,7 +64,7 @@ void start_locked(page_allocator& pa, zone& z, batch& out, leaving& entry) noexc
   ++out.n;
 }
 
-void start_whole_blocks(page_allocator& pa, zone& z, batch& out, uint64_t n) noexcept KMEM_REQUIRES(z.lock) {
+void start_whole_blocks(page_allocator& pa, zone& z, leaving_batch& out, uint64_t n) noexcept KMEM_REQUIRES(z.lock) {
   while (out.n < batch_entries && out.backed < n && z.lists[unused_present_list] != 0) {
     leaving& entry = out.entries[out.n];
     entry.block = z.lists[unused_present_list] - 1;
@@ -81,7 +87,7 @@ block_bitmap some_free_bits(const page_block& b, uint64_t wanted) noexcept {
 }
 
 /// Free pages of partly used blocks, the emptiest first: they are the ones that may come free whole.
-void start_single_pages(page_allocator& pa, zone& z, batch& out, uint64_t n) noexcept KMEM_REQUIRES(z.lock) {
+void start_single_pages(page_allocator& pa, zone& z, leaving_batch& out, uint64_t n) noexcept KMEM_REQUIRES(z.lock) {
   for (unsigned fill = 0; fill < nr_occupancy_lists; ++fill)
     for (unsigned type = 0; type < nr_migratetypes; ++type) {
       const unsigned list = present_lists + type * nr_occupancy_lists + fill;
@@ -133,7 +139,7 @@ void finish_locked(page_allocator& pa, zone& z, const leaving& entry, bool descr
 }
 
 /// Does the system calls of a batch and ends it. Return: backed pages that are the system's now; all of them are still committed.
-uint64_t complete(page_allocator& pa, zone& z, batch& b, bool keep_descriptors) noexcept {
+uint64_t complete(page_allocator& pa, zone& z, leaving_batch& b, bool keep_descriptors) noexcept {
   bool gone[batch_entries] = {};
   uint64_t given = 0, blocks = 0;
   uint32_t metadata = 0;
@@ -152,6 +158,9 @@ uint64_t complete(page_allocator& pa, zone& z, batch& b, bool keep_descriptors) 
     nest_guard guard;
     z.lock.lock();  // never nested: only blocking requests and threads that trim come here
     for (unsigned i = 0; i < b.n; ++i) finish_locked(pa, z, b.entries[i], gone[i]);
+    leaving_batch** link = &z.leaving;
+    while (*link != &b) link = &(*link)->next;
+    *link = b.next;
     z.lock.unlock();
   }
   if (metadata != 0) uncharge_metadata(pa, metadata);
@@ -174,16 +183,37 @@ void release_committed(page_allocator& pa, zone& z, uint64_t n) noexcept {
 
 }  // namespace
 
+void forget_leaving_of_others(zone& z) noexcept {
+  const lock_guard hold(z.lock);
+  uint64_t own = 0;
+  leaving_batch** link = &z.leaving;
+  while (*link != nullptr) {
+    leaving_batch& b = **link;
+    if (b.owner == &current()) {
+      own += b.backed;
+      link = &b.next;
+    } else {
+      *link = b.next;
+    }
+  }
+  z.in_transit.store_relaxed(own);
+}
+
 uint64_t give_back_zone(page_allocator& pa, zone& z, uint64_t n, bool single_pages, bool keep_committed) noexcept {
   uint64_t total = 0;
   if (current().depth != 0) return 0;  // system calls have no place in a handler that interrupted the allocator
   while (total < n) {
-    batch b;
+    leaving_batch b;
+    b.owner = &current();
     {
       nest_guard guard;
       z.lock.lock();
       start_whole_blocks(pa, z, b, n - total);
       if (single_pages && b.backed < n - total) start_single_pages(pa, z, b, n - total);
+      if (b.n != 0) {
+        b.next = z.leaving;
+        z.leaving = &b;
+      }
       z.lock.unlock();
     }
     if (b.n == 0) break;

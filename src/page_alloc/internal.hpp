@@ -185,6 +185,8 @@ KMEM_COLD void report_bad_page(page_allocator& pa, const page* p, const char* wh
 /// Gives up to n backed free pages of the zone back. keep_committed: they stay committed, for the caller to use as a claim.
 /// Return: pages given back.
 uint64_t give_back_zone(page_allocator& pa, zone& z, uint64_t n, bool single_pages, bool keep_committed) noexcept;
+/// In the child of a fork: pages that threads which are gone were giving back are nobody's to wait for. They stay lost, as charged.
+void forget_leaving_of_others(zone& z) noexcept;
 
 // ---- requests and the chain (alloc.cpp, chain.cpp, report.cpp)
 // ---------------------------------------------------------------------------

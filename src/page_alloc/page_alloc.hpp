@@ -45,6 +45,8 @@ inline constexpr unsigned unused_absent_list = unused_present_list + 1;         
 inline constexpr unsigned unused_bare_list = unused_absent_list + 1;             // the same, descriptors not paid for
 inline constexpr unsigned nr_block_lists = unused_bare_list + 1;
 
+struct leaving_batch;  // pages on their way back to the system: give_back.cpp
+
 struct zone {
   ranked_lock lock{lock_rank::zone};
   zone_idx idx = zone_idx::normal;
@@ -61,6 +63,7 @@ struct zone {
   atomic<uint64_t> deferred_uncharge{0};  // pages outside the arena uncharged where the lock could not be had
   uint32_t opened_blocks KMEM_GUARDED_BY(lock) = 0;           // blocks [first_block, first_block + opened_blocks) are open
   uint32_t lists[nr_block_lists] KMEM_GUARDED_BY(lock) = {};  // first block of each, plus one; 0: empty
+  leaving_batch* leaving KMEM_GUARDED_BY(lock) = nullptr;  // what in_transit counts, each batch on the stack of who gives it back
   // No block of a list has a larger aligned run of backed (of usable) pages: upper bounds, so that a search passes hopeless lists over.
   uint8_t list_present_order[nr_block_lists] KMEM_GUARDED_BY(lock) = {};
   uint8_t list_usable_order[nr_block_lists] KMEM_GUARDED_BY(lock) = {};

@@ -64,9 +64,6 @@ TEST(SimSpecial, TasksThatWaitForMemory) {
   wanted.tight = 100;
   wanted.waits = true;
   wanted.rounds = 25;
-  // Known defect: with forks, in seed 16 the child of a fork that was made while others wait for memory waits for a thread that it does
-  // not have.
-  wanted.forks = 0;
   expect_load_passes(wanted, cpus(8), 40, seen);
   if (runs_few_seeds()) return;
   EXPECT_GT(seen.waits, 0u);

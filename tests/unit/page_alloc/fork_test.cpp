@@ -60,6 +60,43 @@ TEST(page_alloc_fork, while_other_threads_allocate) {
   for (std::thread& t : threads) t.join();
 }
 
+TEST(page_alloc_fork, waits_for_no_page_that_a_thread_of_the_parent_was_giving_back) {
+  test_machine m;
+  std::atomic<bool> stop{false};
+  std::thread giver([&] {
+    while (!stop) {
+      page* const p = alloc_pages(*m, gfp::kernel | gfp::zero, order_t(9));
+      if (p != nullptr) free_pages(*m, p, order_t(9));
+      give_back(*m, ~uint64_t{0}, true);
+    }
+  });
+  int forks = 0;
+  for (int i = 0; i < 1000000 && forks < 10; ++i) {
+    page_alloc_fork_prepare(*m);
+    if (m.normal().in_transit.load_relaxed() == 0) {  // cannot change now
+      page_alloc_fork_parent(*m);
+      std::this_thread::yield();
+      continue;
+    }
+    ++forks;
+    const pid_t child = fork();
+    if (child == 0) {
+      page_alloc_fork_child(*m);
+      // Nobody is left who could bring them back: a count that stayed would hold up every allocation that may wait.
+      const bool fine = m.normal().in_transit.load_relaxed() == 0 && page_alloc_is_valid(*m) == nullptr;
+      _exit(fine ? use_all_of_it(*m) : 3);
+    }
+    page_alloc_fork_parent(*m);
+    ASSERT_GE(child, 0);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+  EXPECT_EQ(forks, 10);
+  stop = true;
+  giver.join();
+}
+
 TEST(page_alloc_fork, in_a_handler_that_interrupted_the_allocator) {
   test_machine m;
   const nest_guard below;
