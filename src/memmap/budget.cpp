@@ -3,6 +3,7 @@
 // Equations. Of a group with limit L that uses U bytes (inactive file cache left out, which the kernel drops before it kills):
 //              budget = min(L - headroom, L - headroom / 2 - U), headroom = L / 5
 //          so it is 80 % of the limit as long as half of the headroom holds what is used already; the least over all levels counts.
+//          Later, as the machine grows, U is what the others in the group use: U less what the machine has resident.
 //          Chosen budgets are multiples of 4 MiB, at least min_budget_bytes and at most physical memory.
 // States, locks, ordering. None. Context: reads files; may sleep.
 // Kernel.  The kernel has what the firmware reports. A process is killed at its container's limit, for which stacks, text, page tables
@@ -18,7 +19,7 @@ constexpr uint64_t headroom_divisor = 5;
 
 uint64_t least(uint64_t a, uint64_t b) noexcept { return a < b ? a : b; }
 
-/// What a group leaves to a machine that has charged nothing yet.
+/// What a group leaves to a machine when the others in it use `usage`.
 uint64_t allowance(uint64_t limit, uint64_t usage) noexcept {
   const uint64_t headroom = limit / headroom_divisor;
   const uint64_t unused = limit - headroom / 2;
@@ -43,10 +44,20 @@ budget_choice percent_of_what_there_is(const machine_config& config, uint64_t ph
   return choice;
 }
 
-/// The group that leaves least.
+/// The group that leaves least to a machine that uses `own` bytes of what the group uses.
 struct tightest_group {
+  uint64_t own = 0;
   uint64_t left = ~uint64_t{0}, limit = 0, usage = 0;
 };
+
+void find_tightest_group(const machine_config& config, tightest_group& group) noexcept {
+  const auto visit = [](void* context, uint64_t limit, uint64_t usage) noexcept {
+    auto& t = *static_cast<tightest_group*>(context);
+    const uint64_t left = allowance(limit, usage > t.own ? usage - t.own : 0);
+    if (left < t.left) t = {t.own, left, limit, usage};
+  };
+  for_each_cgroup_limit(config.path_prefix, {&group, visit});
+}
 
 }  // namespace
 
@@ -71,20 +82,20 @@ budget_choice choose_budget_explained(const machine_config& config) noexcept {
   if (config.mem != 0) return {nr_pages_t(config.mem >> page_shift), budget_source::stated, 0, 0, physical};
   if (config.mem_percent != 0) return percent_of_what_there_is(config, physical);
   tightest_group group;
-  if (config.cgroup) {
-    const auto visit = [](void* context, uint64_t limit, uint64_t usage) noexcept {
-      auto& t = *static_cast<tightest_group*>(context);
-      const uint64_t left = allowance(limit, usage);
-      if (left < t.left) t = {left, limit, usage};
-    };
-    for_each_cgroup_limit(config.path_prefix, {&group, visit});
-  }
+  if (config.cgroup) find_tightest_group(config, group);
   if (group.limit != 0 && (physical == 0 || group.left < physical))
     return {chosen(group.left), budget_source::cgroup, group.limit, group.usage, physical};
   return {chosen(physical), budget_source::physical, 0, 0, physical};
 }
 
 nr_pages_t choose_budget(const machine_config& config) noexcept { return choose_budget_explained(config).pages; }
+
+nr_pages_t budget_left_by_groups(const machine_config& config, uint64_t own_bytes) noexcept {
+  tightest_group group;
+  group.own = own_bytes;
+  find_tightest_group(config, group);
+  return nr_pages_t(group.left >> page_shift);
+}
 
 }  // inline namespace
 }  // namespace kmem

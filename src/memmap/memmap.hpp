@@ -92,6 +92,9 @@ struct budget_choice {
 /// /sys).
 budget_choice choose_budget_explained(const machine_config& config) noexcept;
 nr_pages_t choose_budget(const machine_config& config) noexcept;
+/// What the tightest container leaves now to a machine that uses `own_bytes` of its usage. Return: pages; more than any machine has if no
+/// container has a limit. May sleep (reads /proc and /sys).
+nr_pages_t budget_left_by_groups(const machine_config& config, uint64_t own_bytes) noexcept;
 
 /// A reservation that map_metadata fills from its start.
 struct metadata_area {

@@ -81,6 +81,7 @@ zone_result take_from_zone(page_allocator& pa, zone& z, request& r, uint64_t flo
     }
     if (result == take_result::ok) outcome = zone_result::ok;
     if (result == take_result::needs_metadata) {
+      if (pa.follows_groups && may_block(r.gfp) && current().depth == 0) follow_groups(pa);
       if (charge_metadata_for(pa, r.gfp, needs.metadata))
         request.metadata_credit += needs.metadata;
       else

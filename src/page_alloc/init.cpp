@@ -226,8 +226,11 @@ void forget(page_allocator& pa) noexcept {
   for (failure_slot& slot : pa.failures) slot.sequence.store_relaxed(0);
   pa.failure_sequence.store_relaxed(0);
   new (&pa.stats) page_alloc_stats;
-  for (rate_limit* limit : {&pa.page_failure_reports, &pa.page_order_reports, &pa.bad_page_reports}) limit->reset();
+  for (rate_limit* limit : {&pa.page_failure_reports, &pa.page_order_reports, &pa.group_reports, &pa.bad_page_reports}) limit->reset();
   pa.metadata_allowance = pa.memalloc_pool_target = 0;
+  pa.follows_groups = false;
+  pa.fresh_blocks.store_relaxed(0);
+  pa.withheld.store_relaxed(0);
 }
 
 KMEM_COLD err refuse(const char* what, uint64_t limit) noexcept {
@@ -245,7 +248,8 @@ err page_alloc_init(page_allocator& pa, const machine_config& config) noexcept {
   pa.nr_cpus = config.cpus != 0 ? config.cpus : static_cast<uint32_t>(plat::nr_cpus());
   if (pa.nr_cpus > static_cast<uint32_t>(max_cpus)) pa.nr_cpus = static_cast<uint32_t>(max_cpus);
   pa.max_order = config.max_order;
-  const uint64_t limit = choose_budget(config).raw();
+  const budget_choice choice = choose_budget_explained(config);
+  const uint64_t limit = choice.pages.raw();
   layout l;
   if (!share_budget(config, limit, pa.nr_cpus, l))
     return refuse("zone_dma=, zone_dma32=, highmem= and movablecore= leave NORMAL no memory", limit);
@@ -260,6 +264,7 @@ err page_alloc_init(page_allocator& pa, const machine_config& config) noexcept {
   result = set_up(pa, config, pa.limit.raw());
   if (result == err::inval) refuse("the zones do not fit into the address space that the system gives", limit);
   if (result != err::ok) page_alloc_destroy(pa);
+  pa.follows_groups = result == err::ok && choice.source == budget_source::cgroup;
   return result;
 }
 

@@ -131,6 +131,9 @@ constexpr uint32_t section_metadata_pages(uint32_t n) noexcept { return (n * 3 +
 /// Opens at least `n` more blocks of the zone. may_wait: for another opener. Return: false if the system or the budget refuses. Context:
 /// does system calls, holds no zone lock.
 bool open_more(page_allocator& pa, zone& z, uint32_t n, bool may_wait) noexcept KMEM_EXCLUDES(z.lock);
+/// Counts a fresh block of a machine whose budget came from a cgroup; after every second one asks again what the groups leave, and
+/// withholds from NORMAL what they do not leave any more. Context: may sleep; no lock held.
+void follow_groups(page_allocator& pa) noexcept;
 /// Makes blocks that open_blocks() has opened part of the zone.
 void add_blocks_locked(page_allocator& pa, zone& z, uint32_t first, uint32_t n) noexcept KMEM_REQUIRES(z.lock);
 /// Brings `managed` of NORMAL in line with the metadata.

@@ -1,12 +1,15 @@
-// Opening sections of the arena, and the metadata account.
+// Opening sections of the arena, the metadata account, and what the cgroup's limit leaves as the machine grows.
 //
 // States.   A zone's blocks are opened forward, section by section. An open block joins its zone as wholly absent, its descriptors
 //           unpaid; the first use of a block charges 9 pages (8 of descriptors, 1 page table), giving it back whole returns 8.
-// Equation. managed(NORMAL) = managed_most - max(0, metadata - allowance), so that sum of managed + metadata <= limit always. A charge
-//           past the allowance succeeds only if committed(NORMAL) <= managed(NORMAL) still holds afterwards.
+// Equation. managed(NORMAL) = managed_most - max(0, metadata - allowance) - withheld, so that
+//           sum of managed + metadata + withheld <= limit always. A charge past the allowance succeeds, and pages are withheld, only if
+//           committed(NORMAL) <= managed(NORMAL) still holds afterwards.
+//           withheld = limit - what the groups leave now, read again before every second fresh page block (4 MiB of growth).
 // Locks.    NORMAL's zone lock for charges past the allowance; within it a compare-and-swap, any context. section_lock over mprotect only.
 //           Both are taken one after the other, never nested. Callers that may not block try section_lock a bounded number of times.
 // Ordering. None: counters; the lock orders the ones that belong together.
+//           The groups' files are read with no lock held, by callers that may block.
 // Kernel.   There, descriptors are made at boot for all memory. Here they are part of the budget and come and go with their block.
 // Tests.    tests/unit/page_alloc/metadata_test.cpp, tests/unit/page_alloc/open_test.cpp
 #include "page_alloc/internal.hpp"
@@ -26,8 +29,11 @@ bool try_some_times(ranked_lock& lock, unsigned tries) noexcept KMEM_TRY_ACQUIRE
   return false;
 }
 
+constexpr uint32_t blocks_between_readings = 2;
+
+/// What NORMAL has less than it could have.
 uint64_t excess(const page_allocator& pa, uint64_t metadata) noexcept {
-  return metadata > pa.metadata_allowance ? metadata - pa.metadata_allowance : 0;
+  return (metadata > pa.metadata_allowance ? metadata - pa.metadata_allowance : 0) + pa.withheld.load_relaxed();
 }
 
 void note_peak(page_allocator& pa, uint64_t metadata) noexcept {
@@ -45,7 +51,57 @@ bool charge_locked(page_allocator& pa, zone& normal, uint64_t n) noexcept KMEM_R
   return true;
 }
 
+/// Pages of the machine that the groups count: what may be touched, but no more than the process has resident.
+uint64_t own_pages(const page_allocator& pa) noexcept {
+  uint64_t own = pa.metadata_pages.load_relaxed();
+  for (const zone& z : pa.zones) own += z.committed.load_relaxed();
+  char path[300], text[128];
+  text_writer(path, sizeof path).str(pa.config.path_prefix).str("/proc/self/statm");
+  if (plat::read_file(path, text, sizeof text) <= 0) return own;
+  const char* at = text;
+  while (*at != ' ' && *at != '\0') ++at;
+  uint64_t resident = 0;
+  for (at += *at == ' ' ? 1 : 0; *at >= '0' && *at <= '9'; ++at) resident = resident * 10 + static_cast<uint64_t>(*at - '0');
+  return resident != 0 && resident < own ? resident : own;
+}
+
+/// Withholds `wanted` pages of the limit from NORMAL, or as many of them as are not committed. Return: how many of them are missing.
+uint64_t withhold(page_allocator& pa, uint64_t wanted) noexcept {
+  nest_guard guard;
+  zone& normal = pa.zones[raw(zone_idx::normal)];
+  if (!acquire(normal.lock)) return 0;
+  const uint64_t before = pa.withheld.load_relaxed();
+  const uint64_t could = before + zone_headroom(normal);
+  pa.withheld.store_relaxed(wanted < could ? wanted : could);
+  update_managed_locked(pa, normal);
+  const bool wake = wanted < before && somebody_waits(pa);
+  normal.lock.unlock();
+  if (wake) wake_waiters(pa);
+  return wanted > could ? wanted - could : 0;
+}
+
+KMEM_COLD void report_withheld(page_allocator& pa, uint64_t left) noexcept {
+  uint32_t missed = 0;
+  if (!pa.group_reports.allow(plat::now_ns(), missed)) return;
+  char line[200];
+  text_writer text(line, sizeof line);
+  text.str("kmem: the cgroup's limit leaves ").dec(left << (page_shift - 10)).str(" KiB now, less than the budget of ");
+  text.dec(pa.limit.raw() << (page_shift - 10)).str(" KiB that it left at the start");
+  printk(log_level::info, line, text.length() < sizeof line ? text.length() : sizeof line - 1);
+}
+
 }  // namespace
+
+void follow_groups(page_allocator& pa) noexcept {
+  if (pa.fresh_blocks.fetch_add_relaxed(1) + 1 < blocks_between_readings) return;
+  pa.fresh_blocks.store_relaxed(0);
+  const uint64_t left = budget_left_by_groups(pa.config, own_pages(pa) << page_shift).raw();
+  const uint64_t limit = pa.limit.raw(), wanted = left < limit ? limit - left : 0;
+  if (wanted == 0 && pa.withheld.load_relaxed() == 0) return;
+  if (wanted != 0) report_withheld(pa, left);
+  const uint64_t missing = withhold(pa, wanted);
+  if (missing != 0 && give_back_zone(pa, pa.zones[raw(zone_idx::normal)], missing, true, false) != 0) withhold(pa, wanted);
+}
 
 bool acquire(ranked_lock& lock) noexcept {
   if (KMEM_UNLIKELY(current().depth > 1)) return try_some_times(lock, nested_tries);

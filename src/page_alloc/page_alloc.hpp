@@ -130,6 +130,9 @@ struct page_allocator : memory_map {
   uint32_t nr_cpus = 1;
   unsigned max_order = 11;            // exclusive
   uint64_t metadata_allowance = 0;    // pages set aside from the limit at init
+  bool follows_groups = false;        // the budget came from a cgroup: read again as the machine grows
+  atomic<uint32_t> fresh_blocks{0};   // page blocks begun since the last reading
+  atomic<uint64_t> withheld{0};       // pages of the limit that the groups do not leave any more; changed under NORMAL's lock
   page_stack memalloc_pool;           // for __GFP_MEMALLOC and reclaimers; pages of NORMAL, neither free nor charged
   uint64_t memalloc_pool_target = 0;  // pages
   reclaim_ops ops[nr_reclaim_ops];
@@ -143,6 +146,7 @@ struct page_allocator : memory_map {
   page_alloc_stats stats;
   rate_limit page_failure_reports{5'000'000'000, 10};  // the kernel's: 10 in 5 s
   rate_limit page_order_reports{5'000'000'000, 1};     // the kernel's is one for good
+  rate_limit group_reports{60'000'000'000, 1};         // arbitrary
   rate_limit bad_page_reports{60'000'000'000, 60};     // the kernel's: 60 a minute
   uint64_t fork_locks[(size_t{max_cpus} * nr_zones + nr_zones + 2 + 63) / 64] = {};  // which locks fork's prepare handler has taken
 };

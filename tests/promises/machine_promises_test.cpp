@@ -375,6 +375,25 @@ TEST(Promises, TheBudgetComesFromTheTightestCgroup) {
   m.give(taken);
 }
 
+// Promise: While a machine whose budget came from a cgroup grows, it leaves room for what the group's other processes come to use.
+TEST(Promises, TheBudgetFollowsTheCgroupWhileTheMachineGrows) {
+  test::fake_system container;
+  container.proc("0::/app\n", std::string(test::other_mounts) + test::mount2);
+  container.group2("/sys/fs/cgroup/app", "104857600");
+  promise_machine m("mem=auto", container.prefix());
+  ASSERT_EQ(bytes(m->limit), size_t{80} << 20);
+  std::vector<page*> taken;
+  for (bool more = true; more;) {
+    container.group2("/sys/fs/cgroup/app", "104857600", "max", (uint64_t{50} << 20) + (footprint(m) << page_shift));
+    const auto some = m.take_all(quiet_kernel | gfp::noretry, 128);
+    taken.insert(taken.end(), some.begin(), some.end());
+    more = some.size() == 128;
+  }
+  EXPECT_LE(footprint(m) << page_shift, uint64_t{44} << 20) << "100 - 10 of headroom - 50 of others, and 4 between two readings";
+  EXPECT_GE(footprint(m) << page_shift, uint64_t{36} << 20);
+  m.give(taken);
+}
+
 // ---- kinds of memory --------------------------------------------------------------------------------------------------------------
 
 // Promise: A memfd machine serves like any other, and a vmalloc area there is a second address of page frames.
