@@ -33,8 +33,18 @@ struct reservation {
   size_t mapping_bytes = 0;
 };
 
+/// A thread of the library's own, from start_thread() to join_thread() or forget_thread(). It stays where it is all the while.
+struct thread_handle {
+  void (*body)(void* argument) noexcept = nullptr;  // nullptr: no thread
+  void* argument = nullptr;
+  char name[16] = {};
+  uint64_t thread = 0;  // the back end's
+  uint32_t ended = 0;   // sim: futex word
+};
+
 template <class P>
-concept platform = requires(reservation& r, void* p, size_t n, uint32_t* word, const char* path, char* buffer, int fd) {
+concept platform = requires(reservation& r, thread_handle& thread, void (*body)(void*) noexcept, void* p, size_t n, uint32_t* word,
+                            const char* path, char* buffer, int fd) {
   { P::reserve(n, n, backing::anon) } noexcept -> std::same_as<reservation>;
   { P::release(r) } noexcept;
   { P::open(p, n) } noexcept -> std::same_as<bool>;
@@ -60,6 +70,10 @@ concept platform = requires(reservation& r, void* p, size_t n, uint32_t* word, c
   { P::physical_bytes() } noexcept -> std::same_as<uint64_t>;
   { P::thread_name(buffer, n) } noexcept;
   { P::is_readable(p) } noexcept -> std::same_as<bool>;
+  { P::start_thread(thread, body, p, path) } noexcept -> std::same_as<bool>;
+  { P::join_thread(thread) } noexcept;
+  { P::forget_thread(thread) } noexcept;
+  { P::nr_service_threads() } noexcept -> std::same_as<unsigned>;
   { P::die() } noexcept;
 };
 

@@ -442,6 +442,121 @@ TEST(SimScheduler, AFailureIsAnnouncedBeforeAnythingElse) {
   EXPECT_EQ(told, "on purpose");
 }
 
+/// A thread of the library's own that doubles what it is given.
+struct doubler {
+  thread_handle thread;
+  atomic<uint32_t> bell{0};
+  atomic<uint32_t> stop{0};
+  atomic<uint32_t> input{0};
+  atomic<uint32_t> output{0};
+
+  static void main(void* argument) noexcept {
+    auto& d = *static_cast<doubler*>(argument);
+    for (;;) {
+      const uint32_t rung = d.bell.load_relaxed();
+      if (d.stop.load_relaxed() != 0) return;
+      d.output.store_relaxed(2 * d.input.load_relaxed());
+      plat::futex_wait(d.bell.word(), rung, ~uint64_t{0});
+    }
+  }
+  void ring() {
+    bell.fetch_add_relaxed(1);
+    plat::futex_wake(bell.word(), 1);
+  }
+  void end() {
+    stop.store_relaxed(1);
+    ring();
+    plat::join_thread(thread);
+  }
+};
+
+TEST(SimScheduler, AThreadOfTheLibrarysOwnServesAndIsJoinedByATask) {
+  expect_seeds_pass(
+      [](world& w) {
+        auto& d = w.make<doubler>();
+        w.spawn("user", [&d] {
+          KMEM_SIM_CHECK(plat::start_thread(d.thread, doubler::main, &d, "doubler"));
+          KMEM_SIM_CHECK(plat::nr_service_threads() == 1);
+          d.input.store_relaxed(21);
+          d.ring();
+          while (d.output.load_relaxed() != 42) plat::relax(0);
+          d.end();
+          KMEM_SIM_CHECK(plat::nr_service_threads() == 0 && d.thread.body == nullptr);
+        });
+      },
+      {}, 100);
+}
+
+TEST(SimScheduler, AThreadOfTheLibrarysOwnKeepsNoRunGoingAndIsJoinedFromOutside) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    simulation::config knobs;
+    knobs.seed = seed;
+    simulation::begin(knobs);
+    static doubler d;
+    new (&d) doubler;
+    simulation::spawn("user", [](void*) {
+      KMEM_SIM_CHECK(plat::start_thread(d.thread, doubler::main, &d, "doubler"));
+      KMEM_SIM_CHECK(plat::single_threaded());  // of the program's own there is one
+    }, nullptr);
+    simulation::run();
+    ASSERT_FALSE(simulation::failed()) << simulation::failure();
+    ASSERT_EQ(plat::nr_service_threads(), 1u);
+    d.end();
+    ASSERT_FALSE(simulation::failed()) << simulation::failure();
+    ASSERT_EQ(plat::nr_service_threads(), 0u);
+    simulation::end();
+  }
+}
+
+TEST(SimScheduler, TasksThatWaitForEachOtherAreADeadlockThoughAServiceThreadSleeps) {
+  const result r = run_seed(
+      [](world& w) {
+        auto& d = w.make<doubler>();
+        w.spawn("user", [&d] {
+          KMEM_SIM_CHECK(plat::start_thread(d.thread, doubler::main, &d, "doubler"));
+          uint32_t word = 0;
+          for (;;) plat::futex_wait(&word, 0, ~uint64_t{0});
+        });
+      },
+      1, {.spurious_chance = 0});
+  EXPECT_TRUE(r.failed);
+  EXPECT_THAT(r.why, HasSubstr("deadlock"));
+}
+
+TEST(SimScheduler, StartingAThreadCanBeMadeToFail) {
+  simulation::config knobs;
+  knobs.fail_chance[static_cast<unsigned>(simulation::platform_call::start_thread)] = 1000;
+  const result r = run_seed(
+      [](world& w) {
+        auto& d = w.make<doubler>();
+        w.spawn("user", [&d] {
+          KMEM_SIM_CHECK(!plat::start_thread(d.thread, doubler::main, &d, "doubler"));
+          KMEM_SIM_CHECK(d.thread.body == nullptr && plat::nr_service_threads() == 0);
+          d.end();  // nothing to join
+        });
+      },
+      1, knobs);
+  EXPECT_FALSE(r.failed) << r.why;
+}
+
+TEST(SimScheduler, AForgottenThreadIsGoneForGood) {
+  expect_seeds_pass(
+      [](world& w) {
+        auto& d = w.make<doubler>();
+        w.spawn("user", [&d] {
+          KMEM_SIM_CHECK(plat::start_thread(d.thread, doubler::main, &d, "doubler"));
+          for (int i = 0; i < 20; ++i) plat::relax(0);
+          plat::forget_thread(d.thread);
+          const uint32_t before = d.output.load_relaxed();
+          d.input.store_relaxed(before + 1);
+          d.ring();
+          for (int i = 0; i < 20; ++i) plat::relax(0);
+          KMEM_SIM_CHECK(d.output.load_relaxed() == before);
+        });
+      },
+      {}, 50);
+}
+
 TEST(SimScheduler, FilesAndNamesAreTheWorldsOwn) {
   const result r = run_seed(
       [](world& w) {

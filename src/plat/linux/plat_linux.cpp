@@ -1,7 +1,9 @@
 // The Linux back end of the platform.
 //
-// Context: any, but for the calls whose names say that they wait; all go through raw system calls that are no cancellation
-// points and leave errno as it was, so that a signal handler may arrive in any of them or call them.
+// Context: any, but for the calls whose names say that they wait, and start_thread; all others go through raw system calls that are no
+// cancellation points and leave errno as it was, so that a signal handler may arrive in any of them or call them.
+// Threads are made by the C library, since they run the program's callbacks, which need its thread-local storage; it may call malloc for
+// that. They block every signal but the two that the C library itself sends to all threads.
 // Reservations are PROT_NONE: an all-writable one would be populated by mlockall(MCL_FUTURE), refused under RLIMIT_DATA and
 // charged under strict overcommit. munlock takes back a lock inherited from mlockall(MCL_FUTURE), or else opening a section would
 // populate it whole.
@@ -12,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -32,6 +35,9 @@ constexpr int madvise_dontneed_locked = 24;  // Linux 5.18; absent from glibc 2.
 constexpr int madvise_populate_write = 23;   // Linux 5.14
 constexpr unsigned spins_before_yield = 200;  // arbitrary: about 10 us of pause instructions
 constexpr unsigned advise_attempts = 16;      // arbitrary
+constexpr size_t service_stack_bytes = 256 * 1024;  // arbitrary: callbacks of the program run on it, and only what is used is backed
+
+constinit unsigned service_threads = 0;  // changed and read atomically
 
 /// Restores errno at the end of the scope: callers are promised that it does not change.
 class errno_guard {
@@ -64,6 +70,29 @@ bool map_new_file(void* at, size_t bytes) noexcept {
                       mmap(at, bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) != MAP_FAILED;
   syscall(SYS_close, fd);
   return mapped;
+}
+
+using signal_mask = uint64_t;
+constexpr size_t signal_mask_bytes = 8;  // the kernel's
+// All signals but SIGCANCEL (32) and SIGSETXID (33): setuid() of another thread waits until every thread has handled the latter.
+constexpr signal_mask service_signals_blocked = ~(signal_mask{1} << 31 | signal_mask{1} << 32);
+
+void* service_main(void* argument) noexcept {
+  const auto& handle = *static_cast<const thread_handle*>(argument);
+  syscall(SYS_prctl, PR_SET_NAME, handle.name, 0, 0, 0);
+  handle.body(handle.argument);
+  return nullptr;
+}
+
+/// pthread_create with a small stack, or with the usual one if the program's thread-local storage does not fit into that.
+bool create_thread(pthread_t& thread, thread_handle& handle) noexcept {
+  pthread_attr_t attributes;
+  if (pthread_attr_init(&attributes) != 0) return false;
+  int error = pthread_attr_setstacksize(&attributes, service_stack_bytes);
+  if (error == 0) error = pthread_create(&thread, &attributes, service_main, &handle);
+  pthread_attr_destroy(&attributes);
+  if (error == EINVAL) error = pthread_create(&thread, nullptr, service_main, &handle);
+  return error == 0;
 }
 
 int fold_cpu(int cpu) noexcept { return KMEM_LIKELY(cpu < max_cpus) ? cpu : cpu % max_cpus; }
@@ -270,6 +299,45 @@ bool plat_linux::is_readable(const void* address) noexcept {
   const errno_guard keep_errno;
   return syscall(SYS_rt_sigprocmask, no_operation, address, nullptr, mask_bytes) != 0 && errno == EINVAL;
 }
+
+bool plat_linux::start_thread(thread_handle& handle, void (*body)(void*) noexcept, void* argument, const char* name) noexcept {
+  const errno_guard keep_errno;
+  handle = {};
+  handle.body = body;
+  handle.argument = argument;
+  for (size_t i = 0; i + 1 < sizeof handle.name && name[i] != '\0'; ++i) handle.name[i] = name[i];
+  signal_mask before = 0;
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &service_signals_blocked, &before, signal_mask_bytes);
+  pthread_t thread{};
+  const bool started = create_thread(thread, handle);
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, nullptr, signal_mask_bytes);
+  if (!started) {
+    handle = {};
+    return false;
+  }
+  static_assert(sizeof thread <= sizeof handle.thread);
+  handle.thread = static_cast<uint64_t>(thread);
+  __atomic_fetch_add(&service_threads, 1, __ATOMIC_RELAXED);
+  return true;
+}
+
+void plat_linux::join_thread(thread_handle& handle) noexcept {
+  if (handle.body == nullptr) return;
+  const errno_guard keep_errno;
+  int before = 0;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);  // pthread_join is a cancellation point
+  pthread_join(static_cast<pthread_t>(handle.thread), nullptr);
+  pthread_setcancelstate(before, nullptr);
+  forget_thread(handle);
+}
+
+void plat_linux::forget_thread(thread_handle& handle) noexcept {
+  if (handle.body == nullptr) return;
+  handle = {};
+  __atomic_fetch_sub(&service_threads, 1, __ATOMIC_RELAXED);
+}
+
+unsigned plat_linux::nr_service_threads() noexcept { return __atomic_load_n(&service_threads, __ATOMIC_RELAXED); }
 
 void plat_linux::die() noexcept {
   // abort() would take a lock; a default SIGABRT raised by hand does the same without one.

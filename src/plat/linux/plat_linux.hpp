@@ -63,6 +63,16 @@ struct plat_linux {
   /// Can the 8 bytes at `address`, a multiple of 8, be read without a fault? Touches nothing.
   static bool is_readable(const void* address) noexcept;
 
+  /// Starts a thread that runs body(argument), with all signals blocked, on a stack of 256 KiB. The name is cut to 15 characters. Return:
+  /// false (and `handle` holds no thread) when the system refuses. Context: process context with no lock held: the C library allocates.
+  static bool start_thread(thread_handle& handle, void (*body)(void*) noexcept, void* argument, const char* name) noexcept;
+  /// Waits until the thread's body has returned and the thread is gone. Nothing to do for a handle without a thread. May sleep.
+  static void join_thread(thread_handle& handle) noexcept;
+  /// In the child of a fork, where the thread does not exist: the handle holds none afterwards.
+  static void forget_thread(thread_handle& handle) noexcept;
+  /// Threads that start_thread() has made and that were not joined: they are the library's, not the program's.
+  static unsigned nr_service_threads() noexcept;
+
   [[noreturn]] static void die() noexcept;
 };
 

@@ -47,6 +47,13 @@ struct plat_sim {
   static void thread_name(char* buffer, size_t capacity) noexcept;
   static bool is_readable(const void* address) noexcept;
 
+  /// A task of the library's own: it does not keep run() going, and stays asleep between runs. Return: as plat_linux.
+  static bool start_thread(thread_handle& handle, void (*body)(void*) noexcept, void* argument, const char* name) noexcept;
+  /// Outside of a task: runs the world until the thread has ended.
+  static void join_thread(thread_handle& handle) noexcept;
+  static void forget_thread(thread_handle& handle) noexcept;
+  static unsigned nr_service_threads() noexcept;
+
   /// Ends the simulation as failed. Outside of a task: ends the process.
   [[noreturn]] static void die() noexcept;
 

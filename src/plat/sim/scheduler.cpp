@@ -1,7 +1,8 @@
 // The seeded scheduler of the simulation: tasks are contexts on one thread, and the seed decides at every scheduling point.
 //
 // States.   A task is held (not started), runnable (listed in world::runnable), blocked (on a futex word, perhaps with a deadline) or
-//           done. Exactly one runs; world::running is null while the driver's thread is in its own code.
+//           done. A service task is the library's own: when only such are left, the run ends and they stay as they are, until the next
+//           run or for good. Exactly one runs; world::running is null while the driver's thread is in its own code.
 // Steps.    yield_point: clock forward, expired deadlines wake, then by chance a spurious or signal wake-up of a sleeper, the own
 //           handler, a move to another CPU, a switch. When nobody can run, the clock jumps to the next deadline; if there is
 //           none, that is a deadlock.
@@ -97,7 +98,7 @@ void make_runnable(task& t) noexcept {
 }
 
 void start(task& t) noexcept {
-  ++w.nr_live;
+  if (!t.service) ++w.nr_live;
   make_runnable(t);
 }
 
@@ -153,16 +154,19 @@ void switch_to(task& next) noexcept {
   switch_context(&self(), next);
 }
 
+/// Nobody can run: the clock jumps to the next deadline.
+void wait_for_deadline() noexcept {
+  if (w.next_deadline_ns == no_deadline) fail("deadlock: every task waits and nobody can wake one");
+  if (w.now_ns < w.next_deadline_ns) w.now_ns = w.next_deadline_ns;
+  expire_deadlines();
+}
+
 /// The running task cannot go on (blocked, or done): continues another one, or the driver when all are done.
 void leave() noexcept {
   task& me = *w.running;
   task* const leaving = me.state == task_state::done ? nullptr : &me;
-  while (w.nr_runnable == 0) {
-    if (w.nr_live == 0) return switch_context(leaving, w.main_task);
-    if (w.next_deadline_ns == no_deadline) fail("deadlock: every task waits and nobody can wake one");
-    if (w.now_ns < w.next_deadline_ns) w.now_ns = w.next_deadline_ns;
-    expire_deadlines();
-  }
+  if (w.nr_live == 0) return switch_context(leaving, w.main_task);
+  while (w.nr_runnable == 0) wait_for_deadline();
   task* const next = pick(nullptr);
   if (next == &me) return;
   note(static_cast<uint64_t>(index_of(*next)) << 1 | 1);
@@ -218,7 +222,7 @@ void task_main() noexcept {
   me.body(me.argument);
   w.alone = false;
   make_not_runnable(me, task_state::done);
-  --w.nr_live;
+  if (!me.service) --w.nr_live;
   if (me.realtime) --w.nr_realtime;
   leave();
 }
@@ -367,7 +371,8 @@ void append_failure_number(uint64_t value, unsigned base) noexcept {
 // ---- the driver's side ----
 
 const char* platform_call_name(platform_call call) noexcept {
-  constexpr const char* names[nr_platform_calls] = {"reserve", "open", "decommit", "populate", "map_guarded", "map_frames"};
+  constexpr const char* names[nr_platform_calls] = {"reserve", "open", "decommit", "populate", "map_guarded", "map_frames",
+                                                      "start_thread"};
   return names[static_cast<unsigned>(call)];
 }
 
@@ -380,7 +385,7 @@ void end() noexcept {
 #endif
     w.tasks[i].state = task_state::unused;
   }
-  w.nr_tasks = w.nr_live = w.nr_runnable = w.nr_realtime = 0;
+  w.nr_tasks = w.nr_live = w.nr_runnable = w.nr_realtime = w.nr_service = 0;
   w.nr_files = 0;
   w.fail_hook = nullptr;
   w.fail_notice = nullptr;
@@ -403,7 +408,9 @@ void begin(const config& wanted) noexcept {
   w.main_task.cpu = 0;
 }
 
-int spawn(const char* name, entry body, void* argument, int cpu) noexcept {
+namespace {
+
+int add_task(const char* name, entry body, void* argument, int cpu) noexcept {
   if (w.nr_tasks == max_tasks) fail("more tasks than max_tasks");
   task& t = w.tasks[w.nr_tasks];
   char* stack = t.stack != nullptr ? t.stack : new_stack();
@@ -424,8 +431,15 @@ int spawn(const char* name, entry body, void* argument, int cpu) noexcept {
 #endif
   ++w.nr_tasks;
   t.state = task_state::held;
-  if (!w.hold) start(t);
   return index_of(t);
+}
+
+}  // namespace
+
+int spawn(const char* name, entry body, void* argument, int cpu) noexcept {
+  const int number = add_task(name, body, argument, cpu);
+  if (!w.hold) start(w.tasks[number]);
+  return number;
 }
 
 void hold_new_tasks(bool hold) noexcept {
@@ -460,8 +474,8 @@ void run() noexcept {
 #if defined(KMEM_SIM_TSAN)
   w.main_task.sanitizer_fiber = __tsan_get_current_fiber();
 #endif
-  task* const first = pick(nullptr);
-  if (first != nullptr) switch_to(*first);
+  while (w.nr_runnable == 0) wait_for_deadline();
+  switch_to(*pick(nullptr));
 }
 
 void fail(const char* why) noexcept {
@@ -541,7 +555,7 @@ int plat_sim::cpu() noexcept {
 int plat_sim::nr_cpus() noexcept { return w.knobs.nr_cpus; }
 int plat_sim::thread_id() noexcept { return w.running != nullptr ? first_thread_id + index_of(*w.running) : the_process_id; }
 int plat_sim::process_id() noexcept { return the_process_id; }
-bool plat_sim::single_threaded() noexcept { return w.nr_tasks <= 1; }
+bool plat_sim::single_threaded() noexcept { return w.nr_tasks - w.nr_service <= 1; }
 bool plat_sim::realtime_thread() noexcept { return self().realtime; }
 void* plat_sim::task_storage() noexcept { return self().storage; }
 
@@ -589,6 +603,62 @@ bool plat_sim::is_readable(const void* address) noexcept {
   errno = saved;
   return readable;
 }
+
+namespace {
+
+/// The body of a service task. Its last step wakes the joiner, who only then may let go of the handle.
+void service_main(void* argument) {
+  auto& handle = *static_cast<thread_handle*>(argument);
+  handle.body(handle.argument);
+  plat_sim::yield_point();
+  __atomic_store_n(&handle.ended, 1, __ATOMIC_RELAXED);
+  plat_sim::futex_wake(&handle.ended, 1);
+}
+
+}  // namespace
+
+bool plat_sim::start_thread(thread_handle& handle, void (*body)(void*) noexcept, void* argument, const char* name) noexcept {
+  yield_point();
+  handle = {};
+  if (call_fails(platform_call::start_thread, 0)) return false;
+  handle.body = body;
+  handle.argument = argument;
+  for (size_t i = 0; i + 1 < sizeof handle.name && name[i] != '\0'; ++i) handle.name[i] = name[i];
+  const int number = add_task(name, service_main, &handle, -1);
+  handle.thread = static_cast<uint64_t>(number);
+  w.tasks[number].service = true;
+  ++w.nr_service;
+  start(w.tasks[number]);  // whatever hold_new_tasks() says: a set-up may wait for it
+  return true;
+}
+
+void plat_sim::join_thread(thread_handle& handle) noexcept {
+  if (handle.body == nullptr) return;
+  task& t = w.tasks[handle.thread];
+  if (w.running == nullptr) {
+    if (t.state != task_state::done) {
+      t.service = false;
+      ++w.nr_live;
+      run();
+    }
+  } else {
+    while (__atomic_load_n(&handle.ended, __ATOMIC_RELAXED) == 0) futex_wait(&handle.ended, 0, no_deadline);
+    // As a joined thread is gone, so is the task: it has nothing left to do but its very end.
+    while (t.state != task_state::done) relax(0);
+  }
+  forget_thread(handle);
+}
+
+void plat_sim::forget_thread(thread_handle& handle) noexcept {
+  if (handle.body == nullptr) return;
+  task& t = w.tasks[handle.thread];
+  if (t.state == task_state::runnable) make_not_runnable(t, task_state::done);
+  t.state = task_state::done;
+  handle = {};
+  --w.nr_service;
+}
+
+unsigned plat_sim::nr_service_threads() noexcept { return static_cast<unsigned>(w.nr_service); }
 
 void plat_sim::die() noexcept { fail("plat::die() was called; what was written before is in the output"); }
 

@@ -10,8 +10,8 @@ namespace kmem::simulation {
 using entry = void (*)(void* argument);
 
 /// Platform calls that can be made to fail.
-enum class platform_call : uint8_t { reserve, open, decommit, populate, map_guarded, map_frames };
-inline constexpr unsigned nr_platform_calls = 6;
+enum class platform_call : uint8_t { reserve, open, decommit, populate, map_guarded, map_frames, start_thread };
+inline constexpr unsigned nr_platform_calls = 7;
 const char* platform_call_name(platform_call call) noexcept;
 
 inline constexpr int max_tasks = 4096;
@@ -47,7 +47,8 @@ void set_file(const char* path, const char* text) noexcept;
 /// Asked before each platform call that can fail, besides the chances; true: fail. nullptr: nobody.
 void set_fail_hook(bool (*hook)(platform_call call, size_t bytes) noexcept) noexcept;
 
-/// Runs until every task is done or the world has failed. May be called again after more spawns.
+/// Runs until every task is done (but those of plat::start_thread, which go on in the next run) or the world has failed. May be called
+/// again after more spawns.
 /// Failures: fail(), die(), a deadlock (all tasks wait without time-out), more than max_steps, misuse of memory.
 void run() noexcept;
 /// Ends the run as failed. From a task: does not return to it. From outside: ends the process.

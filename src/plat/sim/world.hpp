@@ -27,6 +27,7 @@ struct task {
   wake_reason reason;
   bool in_handler;
   bool realtime;
+  bool service;  // of the library's own: not counted in nr_live
   char name[16];
   alignas(arch::cache_line_bytes) unsigned char storage[plat::task_storage_bytes];
 };
@@ -50,7 +51,8 @@ struct world {
   uint32_t switch_chance;
   task* running;
   int nr_tasks;
-  int nr_live;
+  int nr_live;     // tasks that run() waits for: started, not done, not the library's own
+  int nr_service;  // tasks of the library's own that nobody has joined
   int nr_runnable;
   int nr_realtime;
   bool has_failed;

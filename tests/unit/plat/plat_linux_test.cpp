@@ -399,6 +399,115 @@ TEST(Plat, DieEndsTheProcessWithSigabrtWhateverIsHandledOrBlocked) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 134) << status;
 }
 
+// ---- threads of the library's own ----
+
+struct service_facts {
+  std::string name;
+  int thread_id = 0;
+  sigset_t blocked{};
+  bool held = false;
+};
+
+void note_service_facts(void* argument) noexcept {
+  auto& facts = *static_cast<service_facts*>(argument);
+  char name[32];
+  plat::thread_name(name, sizeof name);
+  facts.name = name;
+  facts.thread_id = plat::thread_id();
+  pthread_sigmask(SIG_SETMASK, nullptr, &facts.blocked);
+}
+
+TEST(PlatThreads, RunsTheBodyUnderItsNameWithSignalsBlockedUntilJoined) {
+  sigset_t before, after;
+  pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  const unsigned others = plat::nr_service_threads();
+  service_facts facts;
+  thread_handle handle;
+  errno = 4711;
+  ASSERT_TRUE(plat::start_thread(handle, note_service_facts, &facts, "a rather long name"));
+  EXPECT_EQ(plat::nr_service_threads(), others + 1);
+  plat::join_thread(handle);
+  EXPECT_EQ(errno, 4711);
+  EXPECT_EQ(plat::nr_service_threads(), others);
+  EXPECT_EQ(handle.body, nullptr);
+  EXPECT_EQ(facts.name, "a rather long n");
+  EXPECT_NE(facts.thread_id, plat::thread_id());
+  EXPECT_NE(facts.thread_id, 0);
+  for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGALRM, SIGCHLD, SIGPROF, SIGRTMIN, SIGRTMAX})
+    EXPECT_EQ(sigismember(&facts.blocked, number), 1) << number;
+  pthread_sigmask(SIG_SETMASK, nullptr, &after);
+  for (int number = 1; number <= SIGRTMAX; ++number) EXPECT_EQ(sigismember(&before, number), sigismember(&after, number)) << number;
+}
+
+TEST(PlatThreads, JoinAndForgetOfAHandleWithoutAThreadDoNothing) {
+  const unsigned threads = plat::nr_service_threads();
+  thread_handle handle;
+  plat::join_thread(handle);
+  plat::forget_thread(handle);
+  EXPECT_EQ(plat::nr_service_threads(), threads);
+}
+
+struct gate {
+  uint32_t open = 0;
+};
+
+void wait_for_gate(void* argument) noexcept {
+  auto& g = *static_cast<gate*>(argument);
+  while (__atomic_load_n(&g.open, __ATOMIC_ACQUIRE) == 0) plat::futex_wait(&g.open, 0, ~uint64_t{0});
+}
+
+void open_gate(gate& g) {
+  __atomic_store_n(&g.open, 1, __ATOMIC_RELEASE);
+  plat::futex_wake(&g.open, 1);
+}
+
+TEST(PlatThreads, TheProcessMayChangeItsIdsWhileOneRuns) {
+  gate g;
+  thread_handle handle;
+  ASSERT_TRUE(plat::start_thread(handle, wait_for_gate, &g, "gate"));
+  EXPECT_EQ(setuid(getuid()), 0);  // every thread has to take part in this
+  open_gate(g);
+  plat::join_thread(handle);
+}
+
+TEST(PlatThreads, TheChildOfAForkForgetsTheThreadAndMayEnd) {
+  gate g;
+  thread_handle handle;
+  const unsigned others = plat::nr_service_threads();
+  ASSERT_TRUE(plat::start_thread(handle, wait_for_gate, &g, "gate"));
+  EXPECT_EQ(run_in_child([&] {
+    plat::forget_thread(handle);
+    plat::join_thread(handle);
+    return handle.body == nullptr && plat::nr_service_threads() == others ? 0 : 1;
+  }), 0);
+  open_gate(g);
+  plat::join_thread(handle);
+}
+
+TEST(PlatThreads, ARefusalLeavesNoThread) {
+  // The limit counts threads of the real user, and root is exempt; only this thread becomes somebody else.
+  std::thread([] {
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_NPROC, &before), 0);
+    rlimit none = before;
+    none.rlim_cur = 0;
+    ASSERT_EQ(geteuid() == 0 ? syscall(SYS_setresuid, 65534, 65534, 65534) : 0, 0);
+    ASSERT_EQ(setrlimit(RLIMIT_NPROC, &none), 0);
+    const unsigned threads = plat::nr_service_threads();
+    gate g;
+    thread_handle handle;
+    errno = 4711;
+    const bool started = plat::start_thread(handle, wait_for_gate, &g, "gate");
+    EXPECT_EQ(errno, 4711);
+    setrlimit(RLIMIT_NPROC, &before);
+    EXPECT_FALSE(started);
+    EXPECT_EQ(handle.body, nullptr);
+    EXPECT_EQ(plat::nr_service_threads(), threads);
+    open_gate(g);
+    plat::join_thread(handle);
+  }).join();
+}
+
 TEST(Plat, NoCallChangesErrno) {
   char buffer[16];
   uint32_t word = 1;
