@@ -23,7 +23,7 @@ void* kmalloc(size_t size, gfp_t gfp) noexcept {
 
 void* kmalloc_aligned(size_t size, size_t align, gfp_t gfp) noexcept {
   machine* const m = serving();
-  return m != nullptr && is_power_of_two(align) && align <= span_step_bytes ? kmalloc_aligned(*m, size, align, gfp) : nullptr;
+  return m != nullptr && is_power_of_two(align) ? kmalloc_aligned(*m, size, align, gfp) : nullptr;
 }
 
 void* kmalloc_array(size_t n, size_t size, gfp_t gfp) noexcept {
@@ -76,7 +76,7 @@ namespace detail {
 
 void* allocate(size_t size, size_t align, gfp_t gfp) noexcept {
   machine* const m = serving();
-  if (m == nullptr || !is_power_of_two(align) || align > span_step_bytes) return nullptr;
+  if (m == nullptr || !is_power_of_two(align)) return nullptr;
   if (align <= 8 || (align <= 16 && size > 8)) return kvmalloc(*m, size, gfp, __builtin_return_address(0));
   const bool may_vmalloc = may_block(current_gfp(gfp)) && align <= page_size && size > page_size;
   void* const p = kmalloc_aligned(*m, size, align, may_vmalloc ? (gfp | gfp::nowarn | gfp::noretry) & ~gfp::nofail : gfp);

@@ -44,8 +44,7 @@ KMEM_COLD void* out_of_memory() noexcept {
 }
 
 void* allocate(size_t size, size_t align, gfp_t gfp) noexcept {
-  // Addresses are aligned as page numbers are up to the arena's own alignment, and no further.
-  if (KMEM_UNLIKELY(size > largest_request || align > span_step_bytes)) return out_of_memory();
+  if (KMEM_UNLIKELY(size > largest_request)) return out_of_memory();
   machine* const m = serving();
   if (KMEM_UNLIKELY(m == nullptr)) return out_of_memory();
   if (KMEM_UNLIKELY(size == 0)) size = 1;

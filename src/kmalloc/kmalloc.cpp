@@ -193,14 +193,17 @@ KMEM_ALWAYS_INLINE void* alloc_class(kmalloc_allocator& ka, unsigned number, siz
   return kmalloc_slow(ka, number, size, align, gfp);
 }
 
-KMEM_COLD void report_too_large(kmalloc_allocator& ka, size_t size, gfp_t gfp) noexcept {
+KMEM_COLD void report_refused(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept {
   uint32_t missed = 0;
   if (has(gfp, gfp::nowarn) || !ka.failure_reports.allow(plat::now_ns(), missed)) return;
   char line[300], names[120];
   format_gfp(gfp, names, sizeof names);
   text_writer text(line, sizeof line);
   text.str("WARNING: kmalloc of ").dec(size).str(" bytes, gfp=0x").hex(static_cast<uint32_t>(gfp)).str("(").str(names);
-  text.str("): more than kmalloc_max (").dec(ka.kmalloc_max_bytes).str(" bytes); use vmalloc, or raise kmalloc_max=\n");
+  if (align > span_step_bytes)
+    text.str("): aligned to ").dec(align).str(" bytes, which is more than ").dec(span_step_bytes).str(", the most there is\n");
+  else
+    text.str("): more than kmalloc_max (").dec(ka.kmalloc_max_bytes).str(" bytes); use vmalloc, or raise kmalloc_max=\n");
   const void* pcs[printk_max_pcs];
   const unsigned nr_pcs = capture_stack(pcs, printk_max_pcs);
   printk(log_level::warning, line, text.length() < sizeof line ? text.length() : sizeof line - 1, pcs, nr_pcs);
@@ -222,19 +225,16 @@ KMEM_COLD void report_invalid_free(kmalloc_allocator& ka, const void* p, const c
 
 /// Allocation of any size. `limit`: of kmalloc_max.
 void* alloc_any(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, bool limited) noexcept {
-  if (size == 0) return zero_size_ptr;
-  if (KMEM_UNLIKELY(limited && size > ka.kmalloc_max_bytes)) {
-    report_too_large(ka, size, gfp);
+  // Addresses are aligned as page numbers are up to the arena's own alignment, and no further. Beyond the span no run can exist; the
+  // arithmetic on pages stays below 2^52.
+  if (KMEM_UNLIKELY(align > span_step_bytes || (limited && size > ka.kmalloc_max_bytes) || (size >> page_shift) >= ka.span_pages)) {
+    report_refused(ka, size, align, gfp);
     return nullptr;
   }
+  if (size == 0) return zero_size_ptr;
   if (size <= size_class_max && align <= size_class_max) {
     const unsigned number = align <= 8 ? size_class_of(size) : aligned_size_class_of(size, align);
     return alloc_class(ka, number, size, align, gfp);
-  }
-  // Beyond the span no run can exist; the arithmetic on pages stays below 2^52.
-  if ((size >> page_shift) >= ka.span_pages || (align >> page_shift) >= ka.span_pages) {
-    report_too_large(ka, size, gfp);
-    return nullptr;
   }
   return alloc_large(ka, size, align, gfp);
 }

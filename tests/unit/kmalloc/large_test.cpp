@@ -50,6 +50,23 @@ TEST(large, sizes_near_the_end_of_the_address_space_are_refused) {
   }
 }
 
+TEST(large, an_alignment_beyond_the_arenas_own_is_refused_whatever_the_size) {
+  kmalloc_machine m;
+  for (const size_t size : {size_t{0}, size_t{1}, size_t{100'000}}) {
+    for (const size_t align : {size_t{8} << 20, size_t{1} << 30, size_t{1} << 63}) {
+      EXPECT_EQ(kmalloc_aligned(*m, size, align, gfp::kernel | gfp::nowarn), nullptr) << size << " " << align;
+      EXPECT_EQ(kmalloc_huge(*m, size, align, gfp::kernel | gfp::nowarn), nullptr) << size << " " << align;
+    }
+    void* const p = kmalloc_aligned(*m, size, span_step_bytes, gfp::kernel);
+    ASSERT_NE(p, nullptr) << size;
+    EXPECT_EQ(size == 0 ? 0 : reinterpret_cast<uintptr_t>(p) % span_step_bytes, 0u) << size;
+    kfree(*m, p);
+  }
+  EXPECT_EQ(take_log(), "");
+  EXPECT_EQ(kmalloc_aligned(*m, 100, size_t{8} << 20, gfp::kernel), nullptr);
+  EXPECT_NE(take_log().find("aligned to 8388608 bytes, which is more than 4194304, the most there is"), std::string::npos);
+}
+
 TEST(large, kmalloc_max_is_the_limit_of_the_specification_when_set) {
   machine_config config = slab_config();
   config.kmalloc_max = 128 << 10;
