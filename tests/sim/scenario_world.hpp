@@ -71,7 +71,9 @@ class core_world {
   void finish_actor(actor& me);
   void run_handler(actor& me);
   void end_of_world();
+  void make_caches();
   void take_ballast();
+  static bool fail_platform_call(simulation::platform_call, size_t) noexcept;
 
   // ---- operations ----
   ask random_ask(actor& me);
@@ -122,6 +124,7 @@ class core_world {
   std::vector<char*> ballast_;
   std::vector<kmem_cache*> caches_;
   uint64_t pages_reclaimed_ = 0;  // by callbacks since forget_callback_calls()
+  uint64_t nr_platform_failures_ = 0;
   bool gate_closed_ = false;
   int nr_inside_ = 0;
   uint32_t gate_word_ = 0;
