@@ -26,7 +26,7 @@ constexpr bool has(slab_flags_t set, slab_flags_t any_of) { return (uint32_t(set
 using constructor_t = void (*)(void* object) noexcept;
 
 inline constexpr unsigned nr_slab_buckets = 8;       // partial slabs by how full they are, fullest first
-inline constexpr unsigned barn_sheaves = 8;          // measured: slabs.md section 2
+inline constexpr unsigned barn_sheaves = 8;          // measured: docs/decisions/0022-barn-of-copied-batches.md
 inline constexpr unsigned sheaf_objects_max = 64;
 inline constexpr unsigned batch_objects_max = 64;
 inline constexpr size_t batch_bytes_max = 16 * 1024; // a batch is 64 objects, or this many bytes
