@@ -21,6 +21,7 @@ void forget_callbacks(machine& m) noexcept {
   const lock_guard lock(m.callbacks_lock);
   for (machine::callback_entry& entry : m.callbacks) entry = {};
   m.running_callbacks = nullptr;
+  m.mempools = nullptr;
   m.nr_callbacks.store_relaxed(0);
   m.next_callback.store_relaxed(0);
 }
@@ -134,10 +135,11 @@ void machine_fork_child(machine& m) noexcept {
   page_alloc_fork_child(m);
   slab_fork_child(m);
   vmalloc_fork_child(m);
-  const bool alone = m.callbacks_fork.held;
+  const bool alone = m.callbacks_fork.held, nested = current().depth != current().fork_levels;
   fork_child(m.callbacks_lock, m.callbacks_fork);
   end_fork_level();
   if (!alone) return;
+  if (!nested) mempools_fork_child(m);
   // Other threads are gone, and with them what they had been running.
   const lock_guard lock(m.callbacks_lock);
   callback_frame** link = &m.running_callbacks;

@@ -2,7 +2,7 @@
 #pragma once
 #include <kmem/reclaim.hpp>
 
-#include "vmalloc/vmalloc.hpp"
+#include "reclaim/mempool.hpp"
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
@@ -29,6 +29,7 @@ struct machine final : vmalloc_allocator {
   atomic<uint32_t> nr_callbacks{0};   // used entries; written under callbacks_lock
   atomic<uint32_t> next_callback{0};  // where the next round starts, so that all are asked in turn
   atomic<uint32_t> callback_ends{0};  // futex word: raised whenever a callback returns
+  mempool* mempools KMEM_GUARDED_BY(callbacks_lock) = nullptr;
 };
 
 /// Sets up every layer. Return: err::ok, or why not, with everything given back and `error` set. May sleep.
