@@ -21,10 +21,11 @@ enum class lock_rank : uint8_t {
   cpu_pages,   // one CPU's page lists of a zone
   zone,        // free areas of a zone
   section,     // opening sections of the arena (a system call under it: taken by openers only)
+  wait_queue,  // who waits for memory, in order
 };
-inline constexpr unsigned nr_lock_ranks = 9;
-/// Bits of task_context::held_ranks for each rank: a thread can hold up to 63 locks of one rank (by try_lock).
-inline constexpr unsigned held_bits = 6;
+inline constexpr unsigned nr_lock_ranks = 10;
+/// Bits of task_context::held_ranks for each rank: a thread can hold up to 15 locks of one rank (by try_lock).
+inline constexpr unsigned held_bits = 4;
 static_assert(nr_lock_ranks * held_bits <= 64);
 /// Names in rank order, for docs/lock-order.md and reports.
 const char* lock_rank_name(lock_rank rank) noexcept;

@@ -18,7 +18,8 @@ constexpr const char* about_step[nr_chain_steps] = {
     "drain every CPU, free the empty slabs of all caches",
     "wait for pages on their way back to the system",
     "give scattered pages back and back a contiguous block",
-    "registered reclaim callbacks",
+    "shrinkers and registered reclaim callbacks",
+    "OOM notifiers",
     "sleep until somebody frees, if vm.alloc_wait_ms allows or for as long as it takes with __GFP_NOFAIL",
     "return NULL",
 };

@@ -7,7 +7,8 @@
 // Locks.    Each zone's, one at a time. Metadata is charged and sections are opened between two searches, with no lock held.
 //           Context: any; waiting and system calls other than mprotect happen in the chain only.
 // Ordering. None of its own: the lists' and zones' locks hand the pages over.
-// Kernel.   No kswapd here, so the first attempt already goes down to min. Known zero pages are not cleared again for __GFP_ZERO.
+// Kernel.   The first attempt already goes down to min, not low; below low it wakes kswapd, if there is one. Known zero pages are not
+//           cleared again for __GFP_ZERO.
 // Tests.    tests/unit/page_alloc/alloc_test.cpp, tests/model/page_alloc_random_test.cpp, tests/model/page_alloc_oracle_test.cpp
 #include <bit>
 
@@ -183,6 +184,11 @@ zone_idx highest_zone(const page_allocator& pa, gfp_t gfp) noexcept {
   return highest < zone_idx::normal && pa.zones[raw(highest)].nr_blocks == 0 ? zone_idx::normal : highest;
 }
 
+/// May `n` pages be taken from z without coming below its low watermark?
+bool above_low(const zone& z, uint64_t n, zone_idx highest) noexcept {
+  return above_floor(z, n, z.watermarks[static_cast<unsigned>(watermark::low)] + z.lowmem_reserve[raw(highest)]);
+}
+
 /// The common case without the bookkeeping of the chain: a small block from this CPU's list of the preferred zone.
 page* alloc_fast(page_allocator& pa, gfp_t gfp, unsigned order) noexcept {
   const zone_idx highest = highest_zone(pa, gfp);
@@ -191,6 +197,7 @@ page* alloc_fast(page_allocator& pa, gfp_t gfp, unsigned order) noexcept {
   zone& z = pa.zones[preferred];
   const uint64_t floor = floor_for(pa, z, {gfp, order_t(order)}, highest);
   if (!above_floor(z, uint64_t{1} << order, floor)) return nullptr;
+  if (pa.has_kswapd && has(gfp, gfp::kswapd_reclaim) && !above_low(z, uint64_t{1} << order, highest)) return nullptr;
   const pfn_t pfn = cpu_list_take(pa, z, order, gfp_migratetype(gfp), has(gfp, gfp::cold), floor);
   if (pfn.is_none()) return nullptr;
   page& head = pa.page_of(pfn);
@@ -215,6 +222,7 @@ bool acquire_pages(page_allocator& pa, request& r) noexcept {
     fail_request(pa, r, chain_step::lists, true);
     return false;
   }
+  wake_kswapd_if_low(pa, r);
   return attempt(pa, r) || alloc_slow(pa, r);
 }
 
@@ -252,6 +260,18 @@ request make_request(const page_allocator& pa, gfp_t gfp, uint64_t n, request_ki
   return r;
 }
 
+bool wake_kswapd_if_low(page_allocator& pa, const request& r) noexcept {
+  if (!pa.has_kswapd || !has(r.gfp, gfp::kswapd_reclaim)) return false;
+  for (unsigned i = 0; i <= raw(r.highest); ++i) {
+    const zone& z = pa.zones[i];
+    if (z.nr_blocks != 0 && above_low(z, r.n, r.highest)) return false;
+  }
+  bool at_work = false;
+  for (const reclaim_ops& ops : pa.ops)
+    if (ops.wake_kswapd != nullptr) at_work |= ops.wake_kswapd(ops.context, r.gfp, r.order, r.highest);
+  return at_work;
+}
+
 bool attempt(page_allocator& pa, request& r) noexcept {
   for (unsigned i = raw(r.highest) + 1; i-- != 0;) {
     zone& z = pa.zones[i];
@@ -277,6 +297,7 @@ KMEM_COLD page* alloc_pages_slow(page_allocator& pa, const alloc_request& wanted
     fail_request(pa, r, chain_step::lists, true);
     return nullptr;
   }
+  wake_kswapd_if_low(pa, r);
   return attempt(pa, r) || alloc_slow(pa, r) ? hand_over(pa, r) : nullptr;
 }
 

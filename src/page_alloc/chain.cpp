@@ -51,6 +51,18 @@ uint64_t run_reclaim(page_allocator& pa, const request& r) noexcept {
   return freed;
 }
 
+/// The last resort before waiting or failing. Return: pages freed.
+uint64_t run_out_of_memory(page_allocator& pa, const request& r, chain_step& reached) noexcept {
+  uint64_t freed = 0;
+  const memalloc_noreclaim_scope scope;
+  for (const reclaim_ops& ops : pa.ops) {
+    if (ops.out_of_memory == nullptr) continue;
+    reached = chain_step::oom;
+    freed += ops.out_of_memory(ops.context, r.gfp, r.order);
+  }
+  return freed;
+}
+
 bool take_from_pool(page_allocator& pa, request& r) noexcept {
   if (!has(r.gfp, gfp::memalloc) || has(r.gfp, gfp::nomemalloc) || r.kind == request_kind::charge || r.n != 1) return false;
   if (r.highest < zone_idx::normal) return false;
@@ -238,6 +250,11 @@ bool run_chain(page_allocator& pa, request& r, chain_step& reached) noexcept {
     for (unsigned pass = 0; pass < passes && progress != 0; ++pass)
       if (blocking_pass(pa, r, reached, progress)) return true;
   }
+  if (permitted(chain_step::oom, r) && run_out_of_memory(pa, r, reached) != 0) {
+    drain_cpu_pages(pa, true);
+    uint64_t progress = 0;
+    if (attempt(pa, r) || blocking_pass(pa, r, reached, progress)) return true;
+  }
   if (is_nofail(r)) {
     check_not_hopeless(pa, r);
     if (permitted(chain_step::reserve, r)) {
@@ -284,7 +301,7 @@ bool alloc_slow(page_allocator& pa, request& r) noexcept {
 
 const char* chain_step_name(chain_step step) noexcept {
   static constexpr const char* names[nr_chain_steps] = {"lists",   "larger_class", "drain_try", "reserve", "drain_all",
-                                                        "transit", "give_back",    "reclaim",   "wait",    "fail"};
+                                                        "transit", "give_back",    "reclaim",   "oom",     "wait",     "fail"};
   return names[static_cast<unsigned>(step)];
 }
 

@@ -223,6 +223,7 @@ void forget(page_allocator& pa) noexcept {
   for (zone& z : pa.zones) new (&z) zone;
   for (page_stack* stack : {&pa.memalloc_pool, &pa.deferred}) new (stack) page_stack;
   for (reclaim_ops& ops : pa.ops) ops = {};
+  pa.has_kswapd = false;
   for (failure_slot& slot : pa.failures) slot.sequence.store_relaxed(0);
   pa.failure_sequence.store_relaxed(0);
   new (&pa.stats) page_alloc_stats;
@@ -276,8 +277,11 @@ void page_alloc_destroy(page_allocator& pa) noexcept {
 err register_reclaim_ops(page_allocator& pa, const reclaim_ops& ops) noexcept {
   const lock_guard guard(pa.machine_lock);
   for (reclaim_ops& entry : pa.ops) {
-    if (entry.drain_caches != nullptr || entry.reclaim != nullptr || entry.report != nullptr) continue;
+    const bool used = entry.drain_caches != nullptr || entry.reclaim != nullptr || entry.out_of_memory != nullptr ||
+                      entry.wake_kswapd != nullptr || entry.report != nullptr;
+    if (used) continue;
     entry = ops;
+    pa.has_kswapd |= ops.wake_kswapd != nullptr;
     return err::ok;
   }
   return err::nomem;

@@ -232,6 +232,8 @@ inline bool above_floor(const zone& z, uint64_t n, uint64_t floor) noexcept {
 bool attempt(page_allocator& pa, request& r) noexcept;
 /// Clears the pages of the run that are not known to be zero.
 void zero_pages(page_allocator& pa, const taken_run& run, uint64_t n) noexcept;
+/// Wakes kswapd if the mask permits it and every zone that the request may use is below its low watermark. Return: whether one works.
+bool wake_kswapd_if_low(page_allocator& pa, const request& r) noexcept;
 /// The whole chain after the first attempt has failed. Return: whether it succeeded.
 bool alloc_slow(page_allocator& pa, request& r) noexcept;
 void release_claims(page_allocator& pa, request& r) noexcept;

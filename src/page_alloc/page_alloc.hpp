@@ -107,10 +107,15 @@ struct reclaim_ops {
   uint64_t (*drain_caches)(void* context, bool may_wait) noexcept = nullptr;
   /// Runs registered reclaim callbacks for `gfp`. Return: pages freed.
   uint64_t (*reclaim)(void* context, gfp_t gfp, uint64_t nr_pages) noexcept = nullptr;
+  /// Asked last, when reclaim has found nothing and before a request waits or fails: OOM notifiers. Return: pages freed.
+  uint64_t (*out_of_memory)(void* context, gfp_t gfp, unsigned order) noexcept = nullptr;
+  /// The zones that a request may use are below their low watermarks: wakes kswapd. Called often while memory is short, from any context.
+  /// Return: whether a kswapd is at work, or will be: then it is worth waiting for it.
+  bool (*wake_kswapd)(void* context, gfp_t gfp, unsigned order, zone_idx highest) noexcept = nullptr;
   /// Lines for the failure report (slabs and what holds the memory).
   void (*report)(void* context, gfp_t gfp) noexcept = nullptr;
 };
-inline constexpr unsigned nr_reclaim_ops = 4;
+inline constexpr unsigned nr_reclaim_ops = 8;
 
 inline constexpr unsigned nr_failure_records = 64;
 
@@ -136,6 +141,7 @@ struct page_allocator : memory_map {
   page_stack memalloc_pool;           // for __GFP_MEMALLOC and reclaimers; pages of NORMAL, neither free nor charged
   uint64_t memalloc_pool_target = 0;  // pages
   reclaim_ops ops[nr_reclaim_ops];
+  bool has_kswapd = false;            // one of ops wakes it
   page_stack deferred;                // pages freed where no lock could be taken
   atomic<uint32_t> free_sequence{0};  // futex word: raised by frees while somebody waits
   atomic<uint32_t> waiters{0};

@@ -16,11 +16,12 @@ enum class chain_step : uint8_t {
   drain_all,     // drain every CPU, free the empty slabs of all caches
   transit,       // wait for pages on their way back to the system
   give_back,     // give scattered pages back and back a fresh contiguous block (order > 0)
-  reclaim,       // registered reclaim callbacks
+  reclaim,       // shrinkers and registered reclaim callbacks
+  oom,           // OOM notifiers
   wait,          // sleep until somebody frees
   fail,          // NULL, with a report unless NOWARN
 };
-inline constexpr unsigned nr_chain_steps = 10;
+inline constexpr unsigned nr_chain_steps = 11;
 const char* chain_step_name(chain_step step) noexcept;
 
 /// May `gfp` (scopes already applied) take this step? `order`: of the request.
@@ -55,6 +56,9 @@ constexpr bool step_permitted(chain_step step, gfp_t gfp, order_t order) noexcep
       return block && order > order_t(0);
     case chain_step::reclaim:
       return block;
+    case chain_step::oom:
+      if (!block || has(gfp, gfp::noretry) || has(gfp, gfp::retry_mayfail)) return false;
+      return has(gfp, gfp::nofail) || (has(gfp, gfp::fs) && order <= order_t(costly_order));
     case chain_step::wait:
       return (block && !has(gfp, gfp::noretry)) || (may_block(gfp) && has(gfp, gfp::nofail));
     case chain_step::fail:

@@ -42,6 +42,9 @@ struct thread_handle {
   uint32_t ended = 0;   // sim: futex word
 };
 
+/// How a futex_wait ended. woken: by futex_wake, without any reason, or it did not sleep since the word differed.
+enum class futex_end : uint8_t { woken, timed_out, interrupted };
+
 template <class P>
 concept platform = requires(reservation& r, thread_handle& thread, void (*body)(void*) noexcept, void* p, size_t n, uint32_t* word,
                             const char* path, char* buffer, int fd) {
@@ -59,9 +62,11 @@ concept platform = requires(reservation& r, thread_handle& thread, void (*body)(
   { P::thread_id() } noexcept -> std::same_as<int>;
   { P::process_id() } noexcept -> std::same_as<int>;
   { P::single_threaded() } noexcept -> std::same_as<bool>;
+  { P::nr_threads() } noexcept -> std::same_as<int>;
   { P::realtime_thread() } noexcept -> std::same_as<bool>;
   { P::now_ns() } noexcept -> std::same_as<uint64_t>;
-  { P::futex_wait(word, uint32_t{}, uint64_t{}) } noexcept -> std::same_as<bool>;
+  { P::futex_wait(word, uint32_t{}, uint64_t{}) } noexcept -> std::same_as<futex_end>;
+  { P::futex_wait_interruptible(word, uint32_t{}, uint64_t{}) } noexcept -> std::same_as<futex_end>;
   { P::futex_wake(word, int{}) } noexcept;
   { P::relax(unsigned{}) } noexcept;
   { P::yield_point() } noexcept;

@@ -34,7 +34,7 @@ err init_upper_layers(machine& m) noexcept {
   if (result == err::ok) {
     result = vmalloc_init(m);
     if (result == err::ok) {
-      result = register_reclaim_ops(m, {&m, nullptr, reclaim_op, nullptr});
+      result = register_reclaim_ops(m, {.context = &m, .reclaim = reclaim_op});
       if (result == err::ok) return result;
       vmalloc_destroy(m);
     }

@@ -242,7 +242,7 @@ err vmalloc_init(vmalloc_allocator& va) noexcept {
   args.align = alignof(vmap_area);
   const err result = cache_init(va, va.vmap_cache, args);
   if (result != err::ok) return result;
-  return register_reclaim_ops(va, {&va, drain_op, nullptr, nullptr});
+  return register_reclaim_ops(va, {.context = &va, .drain_caches = drain_op});
 }
 
 void vmalloc_destroy(vmalloc_allocator& va) noexcept {

@@ -136,7 +136,7 @@ const std::map<std::string, flag> flags{
     {"zero", {gfp::zero, "KmallocDoesNotClearAndZeroClears", "clears what is not known to be zero"}},
     {"atomic_bit", {gfp::atomic_bit, "", "nothing by itself: the rights of `GFP_ATOMIC` are `__GFP_HIGH` without `__GFP_DIRECT_RECLAIM`"}},
     {"direct_reclaim", {gfp::direct_reclaim, "GfpKernelWaitsUntilAPageIsFree"}},
-    {"kswapd_reclaim", {gfp::kswapd_reclaim, "", "nothing yet: there is no background reclaim"}},
+    {"kswapd_reclaim", {gfp::kswapd_reclaim, "", "a request below the low watermark wakes kswapd, if there is one"}},
     {"write", {gfp::write, "", "nothing: no memory is balanced by who dirties it"}},
     {"nowarn", {gfp::nowarn, "NowarnMeansNoReport", "the record is kept all the same"}},
     {"retry_mayfail", {gfp::retry_mayfail, "RetryMayfailTriesCostlyOrdersHarder"}},

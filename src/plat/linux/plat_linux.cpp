@@ -95,6 +95,25 @@ bool create_thread(pthread_t& thread, thread_handle& handle) noexcept {
   return error == 0;
 }
 
+timespec to_timespec(uint64_t ns) noexcept {
+  return {static_cast<time_t>(ns / 1'000'000'000u), static_cast<long>(ns % 1'000'000'000u)};
+}
+
+/// What a system call's result and errno say about a wait on a futex.
+futex_end end_of_wait(long result) noexcept {
+  if (result >= 0) return futex_end::woken;
+  return errno == ETIMEDOUT ? futex_end::timed_out : errno == EINTR ? futex_end::interrupted : futex_end::woken;
+}
+
+constexpr long system_call_futex_waitv = 449;  // Linux 5.16
+/// The kernel's struct futex_waitv, which older headers lack.
+struct futex_wait_entry {
+  uint64_t value = 0;
+  uint64_t address = 0;
+  uint32_t flags = 2 | FUTEX_PRIVATE_FLAG;  // 32 bits
+  uint32_t reserved = 0;
+};
+
 int fold_cpu(int cpu) noexcept { return KMEM_LIKELY(cpu < max_cpus) ? cpu : cpu % max_cpus; }
 
 }  // namespace
@@ -217,6 +236,25 @@ int plat_linux::thread_id() noexcept { return static_cast<int>(syscall(SYS_getti
 int plat_linux::process_id() noexcept { return static_cast<int>(syscall(SYS_getpid)); }
 bool plat_linux::single_threaded() noexcept { return __libc_single_threaded != 0; }
 
+int plat_linux::nr_threads() noexcept {
+  // The 20th field; the second, the name in parentheses, may contain anything.
+  char text[1024];
+  const long length = read_file("/proc/self/stat", text, sizeof text);
+  long at = length - 1;
+  while (at >= 0 && text[at] != ')') --at;
+  if (at < 0) return 0;
+  unsigned field = 2;
+  int threads = 0;
+  for (; at < length && field <= 20; ++at) {
+    if (text[at] == ' ') {
+      ++field;
+    } else if (field == 20 && text[at] >= '0' && text[at] <= '9') {
+      threads = threads * 10 + (text[at] - '0');
+    }
+  }
+  return threads;
+}
+
 bool plat_linux::realtime_thread() noexcept {
   const errno_guard keep_errno;
   const long policy = syscall(SYS_sched_getscheduler, 0) & ~static_cast<long>(SCHED_RESET_ON_FORK);
@@ -229,10 +267,23 @@ uint64_t plat_linux::now_ns() noexcept {
   return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(t.tv_nsec);
 }
 
-bool plat_linux::futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept {
+futex_end plat_linux::futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept {
   const errno_guard keep_errno;
-  timespec t{static_cast<time_t>(timeout_ns / 1'000'000'000u), static_cast<long>(timeout_ns % 1'000'000'000u)};
-  return syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &t, nullptr, 0) == 0 || errno != ETIMEDOUT;
+  const timespec t = to_timespec(timeout_ns);
+  return end_of_wait(syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &t, nullptr, 0));
+}
+
+futex_end plat_linux::futex_wait_interruptible(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept {
+  const errno_guard keep_errno;
+  // With a time-out FUTEX_WAIT ends with EINTR whatever the handler's SA_RESTART; futex_waitv has an absolute one and can go on.
+  const uint64_t now = now_ns();
+  const timespec until = to_timespec(timeout_ns < ~uint64_t{0} - now ? now + timeout_ns : ~uint64_t{0});
+  futex_wait_entry entry;
+  entry.value = expected;
+  entry.address = reinterpret_cast<uintptr_t>(word);
+  const long result = syscall(system_call_futex_waitv, &entry, 1, 0, &until, CLOCK_MONOTONIC);
+  if (result < 0 && (errno == ENOSYS || errno == EPERM)) return futex_wait(word, expected, timeout_ns);
+  return end_of_wait(result);
 }
 
 void plat_linux::futex_wake(uint32_t* word, int nr_waiters) noexcept {

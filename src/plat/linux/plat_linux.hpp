@@ -37,14 +37,18 @@ struct plat_linux {
   static int process_id() noexcept;
   /// True while the process has never made a second thread, so that nobody else could free.
   static bool single_threaded() noexcept;
+  /// How many threads the process has, the library's own included; 0 if the system does not say. Reads a file: not for fast paths.
+  static int nr_threads() noexcept;
   /// True for SCHED_FIFO and SCHED_RR callers.
   static bool realtime_thread() noexcept;
 
   /// CLOCK_MONOTONIC in nanoseconds.
   static uint64_t now_ns() noexcept;
 
-  /// Sleeps while *word == expected, at most timeout_ns. Return: false on time-out. May sleep.
-  static bool futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept;
+  /// Sleeps while *word == expected, at most timeout_ns. Return: interrupted after any signal handler. May sleep.
+  static futex_end futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept;
+  /// The same, but a handler that was installed with SA_RESTART does not end the sleep; before Linux 5.16 it does.
+  static futex_end futex_wait_interruptible(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept;
   static void futex_wake(uint32_t* word, int nr_waiters) noexcept;
   /// One step of a bounded spin; `spins` is how many steps the caller has made. Yields the CPU after many.
   static void relax(unsigned spins) noexcept;

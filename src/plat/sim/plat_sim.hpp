@@ -26,12 +26,17 @@ struct plat_sim {
   static int thread_id() noexcept;
   static int process_id() noexcept;
   static bool single_threaded() noexcept;
+  /// Tasks that are not done.
+  static int nr_threads() noexcept;
   static bool realtime_thread() noexcept;
 
   /// The simulated clock: advances at every scheduling point, and to the next time-out when nobody can run.
   static uint64_t now_ns() noexcept;
 
-  static bool futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept;
+  static futex_end futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept;
+  static futex_end futex_wait_interruptible(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept {
+    return futex_wait(word, expected, timeout_ns);
+  }
   static void futex_wake(uint32_t* word, int nr_waiters) noexcept;
   /// Lets another task run if one can.
   static void relax(unsigned spins) noexcept;

@@ -518,9 +518,9 @@ void plat_sim::relax(unsigned) noexcept {
   if (task* next = pick(w.running); next != nullptr) switch_to(*next);
 }
 
-bool plat_sim::futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept {
+futex_end plat_sim::futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns) noexcept {
   yield_point();
-  if (__atomic_load_n(word, __ATOMIC_RELAXED) != expected) return true;
+  if (__atomic_load_n(word, __ATOMIC_RELAXED) != expected) return futex_end::woken;
   if (w.running == nullptr) fail("a wait outside of a task: nobody could wake it");
   w.alone = false;
   task& me = *w.running;
@@ -531,7 +531,8 @@ bool plat_sim::futex_wait(uint32_t* word, uint32_t expected, uint64_t timeout_ns
   leave();
   const wake_reason reason = me.reason;  // the handler may wait as well
   if (reason == wake_reason::interrupted) run_handler(me);
-  return reason != wake_reason::timed_out;
+  if (reason == wake_reason::interrupted) return futex_end::interrupted;
+  return reason == wake_reason::timed_out ? futex_end::timed_out : futex_end::woken;
 }
 
 void plat_sim::futex_wake(uint32_t* word, int nr_waiters) noexcept {
@@ -556,6 +557,7 @@ int plat_sim::nr_cpus() noexcept { return w.knobs.nr_cpus; }
 int plat_sim::thread_id() noexcept { return w.running != nullptr ? first_thread_id + index_of(*w.running) : the_process_id; }
 int plat_sim::process_id() noexcept { return the_process_id; }
 bool plat_sim::single_threaded() noexcept { return w.nr_tasks - w.nr_service <= 1; }
+int plat_sim::nr_threads() noexcept { return w.nr_live; }
 bool plat_sim::realtime_thread() noexcept { return self().realtime; }
 void* plat_sim::task_storage() noexcept { return self().storage; }
 

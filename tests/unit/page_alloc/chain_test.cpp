@@ -106,6 +106,95 @@ TEST_F(full_machine, who_may_block_reclaims_with_the_callers_rights) {
   free_pages(*m_, p, order_t(0));
 }
 
+TEST_F(full_machine, oom_notifiers_come_last_and_only_for_who_may_ask_them) {
+  upper_layers upper(m_);
+  struct notifiers {
+    upper_layers* upper;
+    std::vector<page*> to_free;
+    unsigned calls = 0, order = 0;
+    gfp_t gfp = gfp::none;
+  } last{&upper, {}, 0, 0, gfp::none};
+  reclaim_ops ops;
+  ops.context = &last;
+  ops.out_of_memory = [](void* context, gfp_t gfp, unsigned order) noexcept -> uint64_t {
+    auto& self = *static_cast<notifiers*>(context);
+    ++self.calls;
+    self.order = order;
+    self.gfp = gfp;
+    EXPECT_EQ(self.upper->reclaims, 1u) << "reclaim comes first";
+    EXPECT_NE(current().memalloc_scopes & scope_noreclaim, 0u);
+    return self.upper->release(self.to_free);
+  };
+  ASSERT_EQ(register_reclaim_ops(*m_, ops), err::ok);
+  const auto calls = [&](gfp_t mask, unsigned order) {
+    last.calls = 0;
+    upper.reclaims = 0;
+    EXPECT_EQ(alloc_pages(*m_, mask | gfp::nowarn, order_t(order)), nullptr);
+    return last.calls;
+  };
+  EXPECT_EQ(calls(gfp::kernel, 0), 1u);
+  EXPECT_EQ(last_failure().reached, chain_step::oom);
+  EXPECT_EQ(calls(gfp::kernel, 3), 1u);
+  EXPECT_EQ(last.order, 3u);
+  EXPECT_EQ(last.gfp, gfp::kernel | gfp::nowarn);
+  EXPECT_EQ(calls(gfp::kernel, 4), 0u) << "costly";
+  EXPECT_EQ(calls(gfp::nofs, 0), 0u);
+  EXPECT_EQ(calls(gfp::noio, 0), 0u);
+  EXPECT_EQ(calls(gfp::kernel | gfp::noretry, 0), 0u);
+  EXPECT_EQ(calls(gfp::kernel | gfp::retry_mayfail, 0), 0u);
+  EXPECT_EQ(calls(gfp::nowait, 0), 0u);
+  upper.reclaims = 0;
+  last.to_free = some(10);
+  page* const p = alloc_pages(*m_, gfp::kernel | gfp::nowarn, order_t(0));
+  ASSERT_NE(p, nullptr);
+  free_pages(*m_, p, order_t(0));
+}
+
+TEST(kswapd_hook, is_called_below_low_by_who_may_wake_it) {
+  test_machine m(small_config(uint64_t{16} << 20));
+  struct sleeper {
+    unsigned calls = 0, order = 0;
+    gfp_t gfp = gfp::none;
+    zone_idx highest = zone_idx::dma;
+  } kswapd;
+  reclaim_ops ops;
+  ops.context = &kswapd;
+  ops.wake_kswapd = [](void* context, gfp_t gfp, unsigned order, zone_idx highest) noexcept {
+    auto& self = *static_cast<sleeper*>(context);
+    ++self.calls;
+    self.gfp = gfp;
+    self.order = order;
+    self.highest = highest;
+    return false;
+  };
+  ASSERT_EQ(register_reclaim_ops(*m, ops), err::ok);
+  const auto is_low = [&](zone_idx idx) {
+    const zone& z = m.at(idx);
+    return zone_free(z) <= z.watermarks[static_cast<unsigned>(watermark::low)] + z.lowmem_reserve[raw(zone_idx::normal)];
+  };
+  held_pages held(*m);
+  while (!is_low(zone_idx::normal)) ASSERT_NE(held.take(gfp::kernel), nullptr);
+  while (!is_low(zone_idx::dma)) ASSERT_NE(held.take(gfp::kernel | gfp::dma), nullptr);
+  EXPECT_EQ(kswapd.calls, 0u) << "above low";
+  ASSERT_NE(held.take(gfp::kernel & ~gfp::kswapd_reclaim), nullptr);
+  EXPECT_EQ(kswapd.calls, 0u) << "the mask does not permit it";
+  ASSERT_NE(held.take(gfp::kernel), nullptr);
+  EXPECT_EQ(kswapd.calls, 1u);
+  EXPECT_EQ(kswapd.gfp, gfp::kernel);
+  EXPECT_EQ(kswapd.highest, zone_idx::normal);
+  ASSERT_NE(held.take(gfp::atomic, 1), nullptr);
+  EXPECT_EQ(kswapd.calls, 2u);
+  EXPECT_EQ(kswapd.order, 1u);
+  const int zone = charge_pages(*m, gfp::kernel, nr_pages_t(2));
+  ASSERT_GE(zone, 0);
+  EXPECT_EQ(kswapd.calls, 3u);
+  uncharge_pages(*m, zone, nr_pages_t(2));
+  held.release();
+  drain_cpu_pages(*m, true);
+  ASSERT_NE(held.take(gfp::kernel), nullptr);
+  EXPECT_EQ(kswapd.calls, 3u) << "above low again";
+}
+
 TEST_F(full_machine, passes_are_counted) {
   upper_layers upper(m_);
   upper.pretend = true;  // reclaim claims progress for ever

@@ -280,19 +280,78 @@ TEST(Plat, ClockIsMonotonic) {
   }
 }
 
-TEST(Plat, FutexWaitReturnsAtOnceForAnotherValueAndFalseOnTimeOut) {
+TEST(Plat, FutexWaitReturnsAtOnceForAnotherValueAndOnTimeOut) {
   uint32_t word = 5;
-  EXPECT_TRUE(plat::futex_wait(&word, 4, ~uint64_t{0}));
+  EXPECT_EQ(plat::futex_wait(&word, 4, ~uint64_t{0}), futex_end::woken);
   const uint64_t before = plat::now_ns();
-  EXPECT_FALSE(plat::futex_wait(&word, 5, 2'000'000));
+  EXPECT_EQ(plat::futex_wait(&word, 5, 2'000'000), futex_end::timed_out);
   EXPECT_GE(plat::now_ns() - before, 2'000'000u);
+  EXPECT_EQ(plat::futex_wait_interruptible(&word, 4, ~uint64_t{0}), futex_end::woken);
+  const uint64_t again = plat::now_ns();
+  EXPECT_EQ(plat::futex_wait_interruptible(&word, 5, 2'000'000), futex_end::timed_out);
+  EXPECT_GE(plat::now_ns() - again, 2'000'000u);
+}
+
+std::atomic<unsigned> handled{0};
+
+/// Sends signals to a thread in futex_wait_interruptible until the wait ends or so many have been handled. Return: how it ended.
+futex_end interrupted_wait(int flags, unsigned most) {
+  struct sigaction action {}, before {};
+  action.sa_handler = [](int) { handled.fetch_add(1); };
+  action.sa_flags = flags;
+  sigaction(SIGUSR1, &action, &before);
+  handled = 0;
+  std::atomic<uint32_t> word{0};
+  std::atomic<bool> ended{false};
+  futex_end end{};
+  std::thread sleeper([&] {
+    end = plat::futex_wait_interruptible(reinterpret_cast<uint32_t*>(&word), 0, 20'000'000'000);
+    ended = true;
+  });
+  while (!ended && handled < most) {
+    const unsigned sent_after = handled;
+    pthread_kill(sleeper.native_handle(), SIGUSR1);
+    while (!ended && handled == sent_after) std::this_thread::yield();
+  }
+  word = 1;
+  while (!ended) {
+    plat::futex_wake(reinterpret_cast<uint32_t*>(&word), 1);
+    std::this_thread::yield();
+  }
+  sleeper.join();
+  sigaction(SIGUSR1, &before, nullptr);
+  return end;
+}
+
+TEST(Plat, AHandlerWithoutRestartEndsAnInterruptibleWait) {
+  EXPECT_EQ(interrupted_wait(0, ~0u), futex_end::interrupted);
+}
+
+TEST(Plat, AHandlerWithRestartDoesNot) {
+  uint32_t word = 1;
+  if (syscall(449, &word, 0, 0, nullptr, 0) != 0 && errno == ENOSYS) {
+    EXPECT_EQ(interrupted_wait(SA_RESTART, ~0u), futex_end::interrupted) << "before Linux 5.16 any handler ends it";
+  } else {
+    EXPECT_EQ(interrupted_wait(SA_RESTART, 50), futex_end::woken);
+  }
+}
+
+TEST(Plat, CountsTheThreads) {
+  const int before = plat::nr_threads();
+  EXPECT_GE(before, 1);
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) threads.emplace_back([&] { while (!stop) std::this_thread::yield(); });
+  EXPECT_EQ(plat::nr_threads(), before + 3);
+  stop = true;
+  for (std::thread& each : threads) each.join();
 }
 
 TEST(Plat, FutexWakesAWaiter) {
   std::atomic<uint32_t> word{0};
   auto* raw = reinterpret_cast<uint32_t*>(&word);
   std::thread waiter([&] {
-    while (word.load() == 0) EXPECT_TRUE(plat::futex_wait(raw, 0, ~uint64_t{0}));
+    while (word.load() == 0) EXPECT_EQ(plat::futex_wait(raw, 0, ~uint64_t{0}), futex_end::woken);
   });
   std::this_thread::yield();
   word = 1;
@@ -533,6 +592,8 @@ TEST(Plat, NoCallChangesErrno) {
   unchanged("unmap", [&] { plat::unmap(window, page_size); });
   unchanged("release", [&] { plat::release(r); });
   unchanged("futex_wait, other value", [&] { plat::futex_wait(&word, 0, 0); });
+  unchanged("futex_wait_interruptible", [&] { plat::futex_wait_interruptible(&word, 1, 1000); });
+  unchanged("nr_threads", [&] { plat::nr_threads(); });
   unchanged("futex_wait, time-out", [&] { plat::futex_wait(&word, 1, 1000); });
   unchanged("futex_wake", [&] { plat::futex_wake(&word, 1); });
   unchanged("relax", [] { plat::relax(199); });
