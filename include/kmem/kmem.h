@@ -156,6 +156,42 @@ KMEM_API KMEM_MUST_USE int kmem_register_reclaim(uint64_t (*reclaim)(void *conte
                                                  kmem_gfp_t needs);
 KMEM_API void kmem_unregister_reclaim(int number);
 
+/*
+ * Mempools (kmem/mempool.hpp): min_nr elements are set aside, so that kmem_mempool_alloc with a mask that may block never returns NULL.
+ * The functions get pool_data. kmem_mempool_resize returns 0, or a negative errno value and nothing has changed.
+ */
+struct kmem_mempool;
+typedef struct kmem_mempool kmem_mempool_t;
+typedef void *(kmem_mempool_alloc_t)(kmem_gfp_t gfp, void *pool_data);
+typedef void(kmem_mempool_free_t)(void *element, void *pool_data);
+
+KMEM_API KMEM_MUST_USE kmem_mempool_t *kmem_mempool_create(unsigned min_nr, kmem_mempool_alloc_t *alloc, kmem_mempool_free_t *free,
+                                                           void *pool_data);
+KMEM_API KMEM_MUST_USE kmem_mempool_t *kmem_mempool_create_slab_pool(unsigned min_nr, kmem_cache_t *cache);
+KMEM_API KMEM_MUST_USE kmem_mempool_t *kmem_mempool_create_kmalloc_pool(unsigned min_nr, size_t size);
+/* The elements are kmem_page_t *. */
+KMEM_API KMEM_MUST_USE kmem_mempool_t *kmem_mempool_create_page_pool(unsigned min_nr, unsigned order);
+KMEM_API void kmem_mempool_destroy(kmem_mempool_t *pool);
+KMEM_API KMEM_MUST_USE void *kmem_mempool_alloc(kmem_mempool_t *pool, kmem_gfp_t gfp);
+KMEM_API void kmem_mempool_free(void *element, kmem_mempool_t *pool);
+KMEM_API KMEM_MUST_USE int kmem_mempool_resize(kmem_mempool_t *pool, unsigned min_nr);
+/* Elements that are to be, and that are, set aside. */
+KMEM_API KMEM_MUST_USE unsigned kmem_mempool_min_nr(const kmem_mempool_t *pool);
+KMEM_API KMEM_MUST_USE unsigned kmem_mempool_curr_nr(const kmem_mempool_t *pool);
+
+/*
+ * Sheaves (kmem/reservation.hpp): objects taken in advance. As many kmem_cache_alloc_from_sheaf as the sheaf has objects cannot fail.
+ * kmem_cache_refill_sheaf returns 0, or a negative errno value and nothing has changed.
+ */
+struct kmem_sheaf;
+typedef struct kmem_sheaf kmem_sheaf_t;
+
+KMEM_API KMEM_MUST_USE kmem_sheaf_t *kmem_cache_prefill_sheaf(kmem_cache_t *cache, kmem_gfp_t gfp, unsigned size);
+KMEM_API KMEM_MUST_USE void *kmem_cache_alloc_from_sheaf(kmem_cache_t *cache, kmem_gfp_t gfp, kmem_sheaf_t *sheaf);
+KMEM_API KMEM_MUST_USE int kmem_cache_refill_sheaf(kmem_cache_t *cache, kmem_gfp_t gfp, kmem_sheaf_t **sheaf, unsigned size);
+KMEM_API void kmem_cache_return_sheaf(kmem_cache_t *cache, kmem_gfp_t gfp, kmem_sheaf_t *sheaf);
+KMEM_API KMEM_MUST_USE unsigned kmem_cache_sheaf_size(const kmem_sheaf_t *sheaf);
+
 /* Bytes of the budget that are still free. */
 KMEM_API KMEM_MUST_USE uint64_t kmem_remaining_bytes(void);
 

@@ -4,7 +4,9 @@
 // which no calling convention sees.
 // Contexts. As the counterparts. Tests. tests/unit/face_cxx/c_api_test.cpp, tests/programs/examples.sh (as C)
 #include <kmem/kmem.h>
+#include <kmem/mempool.hpp>
 #include <kmem/reclaim.hpp>
+#include <kmem/reservation.hpp>
 
 #include "face_cxx/face_cxx.hpp"
 
@@ -14,6 +16,14 @@ kmem::gfp_t mask(kmem_gfp_t gfp) noexcept { return kmem::gfp_t(gfp); }
 kmem::kmem_cache* cxx(kmem_cache_t* cache) noexcept { return reinterpret_cast<kmem::kmem_cache*>(cache); }
 kmem::page* cxx(kmem_page_t* page) noexcept { return reinterpret_cast<kmem::page*>(page); }
 const kmem::page* cxx(const kmem_page_t* page) noexcept { return reinterpret_cast<const kmem::page*>(page); }
+kmem::mempool* cxx(kmem_mempool_t* pool) noexcept { return reinterpret_cast<kmem::mempool*>(pool); }
+kmem::slab_sheaf* cxx(kmem_sheaf_t* sheaf) noexcept { return reinterpret_cast<kmem::slab_sheaf*>(sheaf); }
+kmem_mempool_t* c(kmem::mempool* pool) noexcept { return reinterpret_cast<kmem_mempool_t*>(pool); }
+kmem::mempool_info info_of(const kmem_mempool_t* pool) noexcept {
+  kmem::mempool_info info;
+  kmem::read_mempool_info(reinterpret_cast<const kmem::mempool*>(pool), info);
+  return info;
+}
 kmem_page_t* c(kmem::page* page) noexcept { return reinterpret_cast<kmem_page_t*>(page); }
 
 static_assert(KMEM_GFP_ATOMIC == static_cast<uint32_t>(kmem::gfp::atomic) && KMEM_GFP_KERNEL == static_cast<uint32_t>(kmem::gfp::kernel) &&
@@ -114,6 +124,38 @@ int kmem_register_reclaim(uint64_t (*reclaim)(void* context, kmem_gfp_t gfp, uin
   return kmem::register_reclaim(callback);
 }
 void kmem_unregister_reclaim(int number) { kmem::unregister_reclaim(number); }
+
+kmem_mempool_t* kmem_mempool_create(unsigned min_nr, kmem_mempool_alloc_t* alloc, kmem_mempool_free_t* free, void* pool_data) {
+  return c(kmem::mempool_create(min_nr, reinterpret_cast<void* (*)(kmem::gfp_t, void*) noexcept>(alloc),
+                                reinterpret_cast<void (*)(void*, void*) noexcept>(free), pool_data));
+}
+kmem_mempool_t* kmem_mempool_create_slab_pool(unsigned min_nr, kmem_cache_t* cache) {
+  return c(kmem::mempool_create_slab_pool(min_nr, cxx(cache)));
+}
+kmem_mempool_t* kmem_mempool_create_kmalloc_pool(unsigned min_nr, size_t size) {
+  return c(kmem::mempool_create_kmalloc_pool(min_nr, size));
+}
+kmem_mempool_t* kmem_mempool_create_page_pool(unsigned min_nr, unsigned order) { return c(kmem::mempool_create_page_pool(min_nr, order)); }
+void kmem_mempool_destroy(kmem_mempool_t* pool) { kmem::mempool_destroy(cxx(pool)); }
+void* kmem_mempool_alloc(kmem_mempool_t* pool, kmem_gfp_t gfp) { return kmem::mempool_alloc(cxx(pool), mask(gfp)); }
+void kmem_mempool_free(void* element, kmem_mempool_t* pool) { kmem::mempool_free(element, cxx(pool)); }
+int kmem_mempool_resize(kmem_mempool_t* pool, unsigned min_nr) { return kmem::mempool_resize(cxx(pool), min_nr); }
+unsigned kmem_mempool_min_nr(const kmem_mempool_t* pool) { return info_of(pool).min_nr; }
+unsigned kmem_mempool_curr_nr(const kmem_mempool_t* pool) { return info_of(pool).curr_nr; }
+
+kmem_sheaf_t* kmem_cache_prefill_sheaf(kmem_cache_t* cache, kmem_gfp_t gfp, unsigned size) {
+  return reinterpret_cast<kmem_sheaf_t*>(kmem::kmem_cache_prefill_sheaf(cxx(cache), mask(gfp), size));
+}
+void* kmem_cache_alloc_from_sheaf(kmem_cache_t* cache, kmem_gfp_t gfp, kmem_sheaf_t* sheaf) {
+  return kmem::kmem_cache_alloc_from_sheaf(cxx(cache), mask(gfp), cxx(sheaf));
+}
+int kmem_cache_refill_sheaf(kmem_cache_t* cache, kmem_gfp_t gfp, kmem_sheaf_t** sheaf, unsigned size) {
+  return kmem::kmem_cache_refill_sheaf(cxx(cache), mask(gfp), reinterpret_cast<kmem::slab_sheaf**>(sheaf), size);
+}
+void kmem_cache_return_sheaf(kmem_cache_t* cache, kmem_gfp_t gfp, kmem_sheaf_t* sheaf) {
+  kmem::kmem_cache_return_sheaf(cxx(cache), mask(gfp), cxx(sheaf));
+}
+unsigned kmem_cache_sheaf_size(const kmem_sheaf_t* sheaf) { return kmem::kmem_cache_sheaf_size(cxx(const_cast<kmem_sheaf_t*>(sheaf))); }
 
 uint64_t kmem_remaining_bytes(void) { return kmem::remaining_bytes(); }
 

@@ -255,7 +255,7 @@ class walker {
 }  // namespace
 
 void for_each_cgroup_limit(const char* path_prefix, const cgroup_visitor& visitor) noexcept {
-  reservation memory = plat::reserve(round_up(sizeof(buffers), page_size), page_size, backing::anon);
+  address_reservation memory = plat::reserve(round_up(sizeof(buffers), page_size), page_size, backing::anon);
   if (memory.base == nullptr || !plat::open(memory.base, round_up(sizeof(buffers), page_size))) {
     constexpr char message[] = "kmem: no address space to read the cgroup limits: they do not count";
     printk(log_level::warning, message, sizeof message - 1);

@@ -30,18 +30,18 @@ constexpr size_t first_metadata_area_bytes = size_t{4} << 20;               // a
 constexpr size_t spare_divisor = 4;
 
 struct parts {
-  reservation arena, class_map_area, descriptors, block_descriptors;
+  address_reservation arena, class_map_area, descriptors, block_descriptors;
   size_t class_map_room = 0;  // bytes in front of the base inside `arena`
 };
 
 constexpr size_t class_map_bytes(uint64_t span_pages) noexcept { return round_up(span_pages, page_size); }
 
-reservation reserve_part(size_t bytes, size_t align_bytes, backing kind) noexcept {
+address_reservation reserve_part(size_t bytes, size_t align_bytes, backing kind) noexcept {
   if (should_fail(fail_point::fail_mmap, bytes)) return {};
   return plat::reserve(bytes, align_bytes, kind);
 }
 
-void release_part(reservation& r) noexcept {
+void release_part(address_reservation& r) noexcept {
   if (r.base != nullptr) plat::release(r);
   r = {};
 }
@@ -82,7 +82,7 @@ bool reserve_parts(parts& p, backing kind, uint64_t span_pages) noexcept {
 
 /// Would the system still give the rest of the process a fair part of what this span takes?
 bool leaves_address_space(uint64_t span_pages) noexcept {
-  reservation spare = reserve_part((span_pages << page_shift) / spare_divisor, page_size, backing::anon);
+  address_reservation spare = reserve_part((span_pages << page_shift) / spare_divisor, page_size, backing::anon);
   if (spare.base == nullptr) return false;
   plat::release(spare);
   return true;
@@ -229,7 +229,7 @@ namespace {
 metadata_area* add_metadata_area(memory_map& m, size_t bytes) noexcept KMEM_REQUIRES(m.section_lock) {
   if (m.nr_metadata == nr_metadata_areas) return nullptr;
   const size_t usual = first_metadata_area_bytes << m.nr_metadata;
-  reservation home = reserve_part(bytes > usual ? bytes : usual, page_size, backing::anon);
+  address_reservation home = reserve_part(bytes > usual ? bytes : usual, page_size, backing::anon);
   if (home.base == nullptr && bytes < usual) home = reserve_part(bytes, page_size, backing::anon);
   if (home.base == nullptr) return nullptr;
   metadata_area& area = m.metadata[m.nr_metadata++];

@@ -98,7 +98,7 @@ nr_pages_t budget_left_by_groups(const machine_config& config, uint64_t own_byte
 
 /// A reservation that map_metadata fills from its start.
 struct metadata_area {
-  reservation home;
+  address_reservation home;
   size_t used_bytes = 0;  // opened and handed out; a multiple of the page size
 };
 inline constexpr unsigned nr_metadata_areas = 24;  // each twice the one before, from 4 MiB: more than any address space
@@ -110,8 +110,8 @@ struct memory_map {
   page* pages = nullptr;         // [span_pages]
   page_block* blocks = nullptr;  // [span_pages / pages_per_block]
   uint8_t* class_map = nullptr;  // [span_pages]; directly below the arena when one reservation could hold both
-  reservation arena, descriptors, block_descriptors;
-  reservation class_map_area;  // the class map's own reservation when the arena is a memfd; else unused
+  address_reservation arena, descriptors, block_descriptors;
+  address_reservation class_map_area;  // the class map's own reservation when the arena is a memfd; else unused
   metadata_area metadata[nr_metadata_areas] KMEM_GUARDED_BY(section_lock);
   unsigned nr_metadata KMEM_GUARDED_BY(section_lock) = 0;  // areas in use; the last one is the one being filled
   machine_config config;

@@ -25,7 +25,7 @@ inline constexpr int max_cpus = 1024;
 enum class backing : uint8_t { anon, memfd };
 
 /// A reservation of address space. No descriptor is kept: a program may close all that it does not know.
-struct reservation {
+struct address_reservation {
   char* base = nullptr;  // aligned as asked; nullptr: refused
   size_t bytes = 0;
   bool shared = false;   // of a memfd: its frames may have a second address
@@ -46,9 +46,9 @@ struct thread_handle {
 enum class futex_end : uint8_t { woken, timed_out, interrupted };
 
 template <class P>
-concept platform = requires(reservation& r, thread_handle& thread, void (*body)(void*) noexcept, void* p, size_t n, uint32_t* word,
+concept platform = requires(address_reservation& r, thread_handle& thread, void (*body)(void*) noexcept, void* p, size_t n, uint32_t* word,
                             const char* path, char* buffer, int fd) {
-  { P::reserve(n, n, backing::anon) } noexcept -> std::same_as<reservation>;
+  { P::reserve(n, n, backing::anon) } noexcept -> std::same_as<address_reservation>;
   { P::release(r) } noexcept;
   { P::open(p, n) } noexcept -> std::same_as<bool>;
   { P::open_for_reading(p, n) } noexcept -> std::same_as<bool>;

@@ -244,17 +244,16 @@ mempool* mempool_create(machine& m, const mempool_source& source, uint32_t min_n
   return pool;
 }
 
-void mempool_destroy(mempool* pool) noexcept {
-  if (pool == nullptr) return;
-  const uint32_t waiting = pool->waiters.load_relaxed();
+void mempool_destroy(mempool& pool) noexcept {
+  const uint32_t waiting = pool.waiters.load_relaxed();
   if (waiting != 0) {
     char line[160];
     text_writer text(line, sizeof line);
     text.str("mempool_destroy(): ").dec(waiting).str(" threads wait for an element of it; the pool is kept\n");
     return say(log_level::err, text, line, sizeof line);
   }
-  delist(*pool->owner, *pool);
-  dispose(pool);
+  delist(*pool.owner, pool);
+  dispose(&pool);
 }
 
 void* mempool_alloc(mempool& pool, gfp_t gfp) noexcept {
@@ -316,7 +315,7 @@ err mempool_resize(mempool& pool, uint32_t min_nr) noexcept {
   return err::ok;
 }
 
-void mempool_read_info(const mempool& pool, mempool_info& info) noexcept {
+void mempool_read_figures(const mempool& pool, mempool_figures& info) noexcept {
   info.min_nr = pool.min_nr.load_relaxed();
   info.curr_nr = pool.curr_nr.load_relaxed();
   info.waiting = pool.waiters.load_relaxed();

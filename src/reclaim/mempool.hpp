@@ -41,7 +41,7 @@ struct mempool {
   mempool* previous = nullptr;
 };
 
-struct mempool_info {
+struct mempool_figures {
   uint32_t min_nr = 0, curr_nr = 0, waiting = 0;
   uint64_t waits = 0;
 };
@@ -51,7 +51,7 @@ struct mempool_info {
 [[nodiscard]] mempool* mempool_create(machine& m, const mempool_source& source, uint32_t min_nr, gfp_t gfp) noexcept;
 /// Gives back what is set aside, and the pool. Elements that are out are their owners' to free at their source. Refused with a message
 /// while somebody waits for an element. Context: any; nobody uses the pool any more.
-void mempool_destroy(mempool* pool) noexcept;
+void mempool_destroy(mempool& pool) noexcept;
 /// An element: from the source without waiting, else one that was set aside, else from the source with the whole mask, else the next that
 /// comes back. Context: as the mask. Return: never nullptr for a mask that blocks, but in a handler that interrupted the allocator.
 [[nodiscard]] void* mempool_alloc(mempool& pool, gfp_t gfp) noexcept;
@@ -60,7 +60,7 @@ void mempool_free(mempool& pool, void* element) noexcept;
 /// Changes how many elements are set aside. When growing, what cannot be had now is kept from the elements that come back. Context:
 /// process. Return: err::ok, or err::nomem with nothing changed.
 err mempool_resize(mempool& pool, uint32_t min_nr) noexcept;
-void mempool_read_info(const mempool& pool, mempool_info& info) noexcept;
+void mempool_read_figures(const mempool& pool, mempool_figures& info) noexcept;
 
 /// In the child of a fork: forgets other threads that waited or had an element in their hands.
 void mempools_fork_child(machine& m) noexcept;

@@ -3,6 +3,7 @@
 #include <kmem/reclaim.hpp>
 
 #include "reclaim/mempool.hpp"
+#include "reclaim/sheaf.hpp"
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {

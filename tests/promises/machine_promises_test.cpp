@@ -339,7 +339,8 @@ TEST(Promises, MetadataIsCounted) {
   m.give(pages);
   kfree(*m, kmalloc(*m, 64, gfp::kernel));  // reads of memory that was never written map pages of zeroes, which mincore counts
   uint64_t in_memory = resident_areas(*m);
-  for (const reservation* r : {&m->descriptors, &m->block_descriptors}) in_memory += test::resident_pages(r->base, r->bytes >> page_shift);
+  for (const address_reservation* r : {&m->descriptors, &m->block_descriptors})
+    in_memory += test::resident_pages(r->base, r->bytes >> page_shift);
   EXPECT_LE(in_memory, m->metadata_pages.peek());
   EXPECT_GT(in_memory, m->metadata_pages.peek() / 2);
 

@@ -21,7 +21,7 @@ std::string run_alone(std::function<void()> body, simulation::config knobs = {})
 TEST(SimMemory, OpenedMemoryIsThereAndDecommitZeroesIt) {
   for (const backing kind : {backing::anon, backing::memfd}) {
     const std::string why = run_alone([kind] {
-      reservation r = plat::reserve(64 * megabyte, 2 * megabyte, kind);
+      address_reservation r = plat::reserve(64 * megabyte, 2 * megabyte, kind);
       KMEM_SIM_CHECK(r.base != nullptr && r.bytes == 64 * megabyte);
       KMEM_SIM_CHECK(reinterpret_cast<uintptr_t>(r.base) % (2 * megabyte) == 0);
       KMEM_SIM_CHECK(plat::open(r.base, megabyte));
@@ -39,7 +39,7 @@ TEST(SimMemory, OpenedMemoryIsThereAndDecommitZeroesIt) {
 
 TEST(SimMemory, MemoryOpenedForReadingIsZeroAndIsNoOpenedMemory) {
   EXPECT_EQ(run_alone([] {
-    reservation r = plat::reserve(megabyte, page_size, backing::anon);
+    address_reservation r = plat::reserve(megabyte, page_size, backing::anon);
     KMEM_SIM_CHECK(plat::open_for_reading(r.base, r.bytes));
     KMEM_SIM_CHECK(r.base[0] == 0 && r.base[r.bytes - 1] == 0);
     KMEM_SIM_CHECK(plat::open(r.base, page_size));
@@ -50,7 +50,7 @@ TEST(SimMemory, MemoryOpenedForReadingIsZeroAndIsNoOpenedMemory) {
 
 TEST(SimMemory, FramesOfAMemfdReservationHaveASecondAddress) {
   EXPECT_EQ(run_alone([] {
-    reservation r = plat::reserve(4 * megabyte, page_size, backing::memfd);
+    address_reservation r = plat::reserve(4 * megabyte, page_size, backing::memfd);
     KMEM_SIM_CHECK(plat::open(r.base, megabyte));
     auto* second = static_cast<char*>(plat::map_guarded(4 * page_size));
     KMEM_SIM_CHECK(plat::map_frames(second + page_size, 8 * page_size, r, page_size));
@@ -74,7 +74,7 @@ TEST(SimMemory, PlacesAreTheSameInEveryRun) {
 
 struct misuse_case {
   const char* name;
-  std::function<void(reservation&)> body;
+  std::function<void(address_reservation&)> body;
   const char* text;
 };
 
@@ -82,18 +82,21 @@ TEST(SimMemory, MisuseFailsTheWorldAndSaysWhat) {
   char local[2 * page_size];
   char* const page = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(local) + page_size - 1) & ~(page_size - 1));
   const misuse_case cases[] = {
-      {"open elsewhere", [&](reservation&) { plat::open(page, page_size); }, "open outside of any reservation"},
-      {"open past the end", [](reservation& r) { plat::open(r.base + r.bytes - page_size, 2 * page_size); }, "open outside"},
-      {"reading rights for what is open", [](reservation& r) { plat::open_for_reading(r.base, r.bytes); }, "would close what is open"},
-      {"open half a page", [](reservation& r) { plat::open(r.base, page_size / 2); }, "not whole pages"},
-      {"decommit of closed pages", [](reservation& r) { plat::decommit(r, r.base + 8 * page_size, page_size); }, "never opened"},
-      {"decommit across the end of the opened part", [](reservation& r) { plat::decommit(r, r.base + 3 * page_size, 2 * page_size); },
+      {"open elsewhere", [&](address_reservation&) { plat::open(page, page_size); }, "open outside of any reservation"},
+      {"open past the end", [](address_reservation& r) { plat::open(r.base + r.bytes - page_size, 2 * page_size); }, "open outside"},
+      {"reading rights for what is open",
+       [](address_reservation& r) { plat::open_for_reading(r.base, r.bytes); }, "would close what is open"},
+      {"open half a page", [](address_reservation& r) { plat::open(r.base, page_size / 2); }, "not whole pages"},
+      {"decommit of closed pages", [](address_reservation& r) { plat::decommit(r, r.base + 8 * page_size, page_size); }, "never opened"},
+      {"decommit across the end of the opened part",
+       [](address_reservation& r) { plat::decommit(r, r.base + 3 * page_size, 2 * page_size); },
        "never opened"},
-      {"populate of closed pages", [](reservation& r) { plat::populate(r.base + 8 * page_size, page_size); }, "never opened"},
-      {"release twice", [](reservation& r) { reservation copy = r; plat::release(copy); plat::release(r); }, "never reserved"},
-      {"unmap of a reservation", [](reservation& r) { plat::unmap(r.base, r.bytes); }, "unmap of a part, or of a reservation"},
+      {"populate of closed pages", [](address_reservation& r) { plat::populate(r.base + 8 * page_size, page_size); }, "never opened"},
+      {"release twice",
+       [](address_reservation& r) { address_reservation copy = r; plat::release(copy); plat::release(r); }, "never reserved"},
+      {"unmap of a reservation", [](address_reservation& r) { plat::unmap(r.base, r.bytes); }, "unmap of a part, or of a reservation"},
       {"frames of anonymous memory",
-       [](reservation& r) {
+       [](address_reservation& r) {
          void* at = plat::map_guarded(page_size);
          plat::map_frames(at, 0, r, page_size);
        },
@@ -101,7 +104,7 @@ TEST(SimMemory, MisuseFailsTheWorldAndSaysWhat) {
   };
   for (const misuse_case& each : cases) {
     const std::string why = run_alone([&each] {
-      reservation r = plat::reserve(megabyte, page_size, backing::anon);
+      address_reservation r = plat::reserve(megabyte, page_size, backing::anon);
       KMEM_SIM_CHECK(plat::open(r.base, 2 * page_size) && plat::open(r.base + 2 * page_size, 2 * page_size));
       each.body(r);
     });
@@ -112,7 +115,7 @@ TEST(SimMemory, MisuseFailsTheWorldAndSaysWhat) {
 
 TEST(SimMemory, NeighbouringOpenedRangesMergeInAnyOrder) {
   EXPECT_EQ(run_alone([] {
-    reservation r = plat::reserve(megabyte, page_size, backing::anon);
+    address_reservation r = plat::reserve(megabyte, page_size, backing::anon);
     for (const size_t page : {4u, 0u, 2u, 1u, 3u}) KMEM_SIM_CHECK(plat::open(r.base + page * page_size, page_size));
     KMEM_SIM_CHECK(plat::decommit(r, r.base, 5 * page_size));
     plat::release(r);
@@ -125,7 +128,7 @@ TEST(SimMemory, CallsFailByChanceAndTheSameSeedFailsTheSameOnes) {
   std::string runs[2];
   for (std::string& outcome : runs)
     EXPECT_EQ(run_alone([&outcome] {
-      reservation r = plat::reserve(megabyte, page_size, backing::anon);
+      address_reservation r = plat::reserve(megabyte, page_size, backing::anon);
       for (size_t i = 0; i < 40; ++i) outcome += plat::open(r.base + i * page_size, page_size) ? 'y' : 'n';
     }, knobs), "");
   EXPECT_EQ(runs[0], runs[1]);

@@ -55,11 +55,11 @@ struct pool_world {
     mempool_free(*pool, element);
   }
   void end(uint32_t min_nr) {
-    mempool_info info;
-    mempool_read_info(*pool, info);
+    mempool_figures info;
+    mempool_read_figures(*pool, info);
     KMEM_SIM_CHECK(info.curr_nr == min_nr && info.waiting == 0);
     KMEM_SIM_CHECK(source.made.load_relaxed() - source.freed.load_relaxed() == min_nr);
-    mempool_destroy(pool);
+    mempool_destroy(*pool);
     KMEM_SIM_CHECK(source.made.load_relaxed() == source.freed.load_relaxed());
     KMEM_SIM_CHECK(machine_destroy(m));
   }

@@ -118,9 +118,9 @@ int fold_cpu(int cpu) noexcept { return KMEM_LIKELY(cpu < max_cpus) ? cpu : cpu 
 
 }  // namespace
 
-reservation plat_linux::reserve(size_t bytes, size_t align_bytes, backing kind) noexcept {
+address_reservation plat_linux::reserve(size_t bytes, size_t align_bytes, backing kind) noexcept {
   const errno_guard keep_errno;
-  reservation r;
+  address_reservation r;
   r.mapping_bytes = bytes + (align_bytes > page_size ? align_bytes : 0);
   void* raw = mmap(nullptr, r.mapping_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw == MAP_FAILED) return {};
@@ -137,7 +137,7 @@ reservation plat_linux::reserve(size_t bytes, size_t align_bytes, backing kind) 
   return r;
 }
 
-void plat_linux::release(reservation& r) noexcept {
+void plat_linux::release(address_reservation& r) noexcept {
   const errno_guard keep_errno;
   if (r.mapping != nullptr) munmap(r.mapping, r.mapping_bytes);
   r = {};
@@ -155,7 +155,7 @@ bool plat_linux::open_for_reading(void* begin, size_t bytes) noexcept {
   return syscall(SYS_mprotect, begin, bytes, PROT_READ) == 0;
 }
 
-bool plat_linux::decommit(const reservation& r, void* begin, size_t bytes) noexcept {
+bool plat_linux::decommit(const address_reservation& r, void* begin, size_t bytes) noexcept {
   const errno_guard keep_errno;
   if (r.shared) return advise(begin, bytes, MADV_REMOVE);
   if (advise(begin, bytes, MADV_DONTNEED)) return true;
@@ -185,7 +185,7 @@ void* plat_linux::map_guarded(size_t bytes) noexcept {
   return area;
 }
 
-bool plat_linux::map_frames(void* at, size_t offset_bytes, const reservation& r, size_t bytes) noexcept {
+bool plat_linux::map_frames(void* at, size_t offset_bytes, const address_reservation& r, size_t bytes) noexcept {
   const errno_guard keep_errno;
   if (!r.shared) return false;
   // Of a shared mapping, mremap of no bytes makes a second one. A descriptor might have been closed by the program, or be another file's.

@@ -8,8 +8,8 @@ KMEM_BUILD_NAMESPACE {
 struct plat_linux {
   /// Reserves address space that costs nothing: PROT_NONE, no swap reservation, no huge pages, populated by no mlockall.
   /// Return: a reservation whose base is a multiple of `align_bytes`, or one with base == nullptr when it is refused.
-  static reservation reserve(size_t bytes, size_t align_bytes, backing kind) noexcept;
-  static void release(reservation& r) noexcept;
+  static address_reservation reserve(size_t bytes, size_t align_bytes, backing kind) noexcept;
+  static void release(address_reservation& r) noexcept;
 
   /// Makes a part of a reservation readable and writable for good. Return: false when the system refuses (RLIMIT_DATA, overcommit).
   static bool open(void* begin, size_t bytes) noexcept;
@@ -18,7 +18,7 @@ struct plat_linux {
   static bool open_for_reading(void* begin, size_t bytes) noexcept;
 
   /// Gives the pages back to the system; they read as zero afterwards. Return: false if the system kept them.
-  static bool decommit(const reservation& r, void* begin, size_t bytes) noexcept;
+  static bool decommit(const address_reservation& r, void* begin, size_t bytes) noexcept;
 
   /// Backs the pages now, so that a later touch cannot fault. Return: false if not all could be backed.
   static bool populate(void* begin, size_t bytes) noexcept;
@@ -26,7 +26,7 @@ struct plat_linux {
   /// A mapping of its own, PROT_NONE, for vmalloc areas. Return: nullptr when refused. May sleep.
   static void* map_guarded(size_t bytes) noexcept;
   /// Maps `bytes` of the arena's frames at `at` a second time (memfd arenas). May sleep.
-  static bool map_frames(void* at, size_t offset_bytes, const reservation& r, size_t bytes) noexcept;
+  static bool map_frames(void* at, size_t offset_bytes, const address_reservation& r, size_t bytes) noexcept;
   static void unmap(void* begin, size_t bytes) noexcept;
 
   /// The CPU this thread runs on, or ran on a moment ago. Never negative, below max_cpus (larger numbers are folded).

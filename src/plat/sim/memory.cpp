@@ -146,12 +146,12 @@ KMEM_BUILD_NAMESPACE {
 
 using namespace simulation;
 
-reservation plat_sim::reserve(size_t bytes, size_t align_bytes, backing kind) noexcept {
+address_reservation plat_sim::reserve(size_t bytes, size_t align_bytes, backing kind) noexcept {
   yield_point();
   if (bytes == 0 || bytes % page_size != 0) misuse("reserve: not whole pages", 0, bytes);
   if (call_fails(platform_call::reserve, bytes)) return {};
   const size_t align = align_bytes < page_size ? page_size : align_bytes;
-  reservation r;
+  address_reservation r;
   r.mapping_bytes = bytes + (align > page_size ? align : 0);
   r.mapping = map_nothing(r.mapping_bytes);
   if (r.mapping == nullptr) return {};
@@ -172,7 +172,7 @@ reservation plat_sim::reserve(size_t bytes, size_t align_bytes, backing kind) no
   return r;
 }
 
-void plat_sim::release(reservation& r) noexcept {
+void plat_sim::release(address_reservation& r) noexcept {
   yield_point();
   if (r.base == nullptr) {
     r = {};
@@ -201,7 +201,7 @@ bool plat_sim::open_for_reading(void* begin, size_t bytes) noexcept {
   return mprotect(begin, bytes, PROT_READ) == 0;
 }
 
-bool plat_sim::decommit(const reservation& r, void* begin, size_t bytes) noexcept {
+bool plat_sim::decommit(const address_reservation& r, void* begin, size_t bytes) noexcept {
   yield_point();
   const area& a = checked_area("decommit outside of any reservation", begin, bytes);
   const auto first = reinterpret_cast<uintptr_t>(begin);
@@ -237,7 +237,7 @@ void* plat_sim::map_guarded(size_t bytes) noexcept {
   return base;
 }
 
-bool plat_sim::map_frames(void* at, size_t offset_bytes, const reservation& r, size_t bytes) noexcept {
+bool plat_sim::map_frames(void* at, size_t offset_bytes, const address_reservation& r, size_t bytes) noexcept {
   yield_point();
   area& a = checked_area("map_frames outside of any mapping", at, bytes);
   const auto first = reinterpret_cast<uintptr_t>(at);

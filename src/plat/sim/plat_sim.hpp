@@ -10,14 +10,14 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 
 struct plat_sim {
-  static reservation reserve(size_t bytes, size_t align_bytes, backing kind) noexcept;
-  static void release(reservation& r) noexcept;
+  static address_reservation reserve(size_t bytes, size_t align_bytes, backing kind) noexcept;
+  static void release(address_reservation& r) noexcept;
   static bool open(void* begin, size_t bytes) noexcept;
   static bool open_for_reading(void* begin, size_t bytes) noexcept;
-  static bool decommit(const reservation& r, void* begin, size_t bytes) noexcept;
+  static bool decommit(const address_reservation& r, void* begin, size_t bytes) noexcept;
   static bool populate(void* begin, size_t bytes) noexcept;
   static void* map_guarded(size_t bytes) noexcept;
-  static bool map_frames(void* at, size_t offset_bytes, const reservation& r, size_t bytes) noexcept;
+  static bool map_frames(void* at, size_t offset_bytes, const address_reservation& r, size_t bytes) noexcept;
   static void unmap(void* begin, size_t bytes) noexcept;
 
   /// The running task's virtual CPU. The task may have moved by the time the caller looks at the result.

@@ -59,7 +59,7 @@ class EachBacking : public testing::TestWithParam<backing> {
     ASSERT_NE(arena_.base, nullptr);
   }
   void TearDown() override { plat::release(arena_); }
-  reservation arena_;
+  address_reservation arena_;
 };
 INSTANTIATE_TEST_SUITE_P(Plat, EachBacking, testing::Values(backing::anon, backing::memfd),
                          [](const auto& info) { return info.param == backing::anon ? "anon" : "memfd"; });
@@ -118,7 +118,7 @@ TEST_P(EachBacking, KeepsNoDescriptor) {
   const int next = fcntl(0, F_DUPFD, 3);  // the lowest free one
   ASSERT_GE(next, 3);
   close(next);
-  reservation r = plat::reserve(megabyte, page_size, GetParam());
+  address_reservation r = plat::reserve(megabyte, page_size, GetParam());
   ASSERT_NE(r.base, nullptr);
   const int after = fcntl(0, F_DUPFD, 3);
   EXPECT_EQ(after, next);
@@ -127,7 +127,7 @@ TEST_P(EachBacking, KeepsNoDescriptor) {
 }
 
 TEST_P(EachBacking, ReleaseUnmapsAndEmptiesTheReservation) {
-  reservation r = plat::reserve(megabyte, 4 * megabyte, GetParam());
+  address_reservation r = plat::reserve(megabyte, 4 * megabyte, GetParam());
   const char* const base = r.base;
   ASSERT_TRUE(plat::open(r.base, page_size));
   ASSERT_TRUE(plat::is_readable(base));
@@ -138,7 +138,7 @@ TEST_P(EachBacking, ReleaseUnmapsAndEmptiesTheReservation) {
 }
 
 TEST_P(EachBacking, ReserveOfTooMuchIsRefusedAndLeavesNothing) {
-  const reservation r = plat::reserve(size_t{1} << 50, page_size, GetParam());
+  const address_reservation r = plat::reserve(size_t{1} << 50, page_size, GetParam());
   EXPECT_EQ(r.base, nullptr);
   EXPECT_FALSE(r.shared);
   EXPECT_EQ(r.bytes, 0u);
@@ -155,7 +155,7 @@ TEST_P(EachBacking, ALockOnAReservationDoesNotPopulateWhatIsOpenedLater) {
 TEST_P(EachBacking, MlockallDoesNotPopulateAReservation) {
   const int status = run_in_child([] {
     if (mlockall(MCL_FUTURE) != 0) return 3;
-    reservation r = plat::reserve(megabyte, page_size, GetParam());
+    address_reservation r = plat::reserve(megabyte, page_size, GetParam());
     if (r.base == nullptr) return 0;  // RLIMIT_MEMLOCK counts reservations: refused whole
     if (!plat::open(r.base, megabyte)) return 0;
     r.base[0] = 1;
@@ -177,7 +177,7 @@ TEST_P(EachBacking, DecommitWorksOnLockedPages) {
 
 TEST(Plat, OpenIsRefusedUnderALimitOfDataAndChangesNothing) {
   const int status = run_in_child([] {
-    reservation r = plat::reserve(256 * megabyte, page_size, backing::anon);
+    address_reservation r = plat::reserve(256 * megabyte, page_size, backing::anon);
     if (r.base == nullptr) return 1;
     rlimit limit{};
     getrlimit(RLIMIT_DATA, &limit);
@@ -189,7 +189,7 @@ TEST(Plat, OpenIsRefusedUnderALimitOfDataAndChangesNothing) {
     if (plat::is_readable(r.base)) return 5;
     if (!plat::open(r.base, megabyte)) return 6;
     r.base[0] = 1;
-    reservation under_limit = plat::reserve(1024 * megabyte, page_size, backing::anon);
+    address_reservation under_limit = plat::reserve(1024 * megabyte, page_size, backing::anon);
     return under_limit.base != nullptr ? 0 : 7;  // address space that cannot be written is not data
   });
   ASSERT_TRUE(WIFEXITED(status));
@@ -197,7 +197,7 @@ TEST(Plat, OpenIsRefusedUnderALimitOfDataAndChangesNothing) {
 }
 
 TEST(Plat, FramesOfAMemfdHaveASecondAddress) {
-  reservation r = plat::reserve(megabyte, page_size, backing::memfd);
+  address_reservation r = plat::reserve(megabyte, page_size, backing::memfd);
   ASSERT_TRUE(plat::open(r.base, megabyte));
   auto* window = static_cast<char*>(plat::map_guarded(6 * page_size));
   ASSERT_NE(window, nullptr);
@@ -216,7 +216,7 @@ TEST(Plat, FramesOfAMemfdHaveASecondAddress) {
 }
 
 TEST(Plat, FramesOfAnonymousMemoryHaveNone) {
-  reservation r = plat::reserve(megabyte, page_size, backing::anon);
+  address_reservation r = plat::reserve(megabyte, page_size, backing::anon);
   void* window = plat::map_guarded(page_size);
   EXPECT_FALSE(plat::map_frames(window, 0, r, page_size));
   plat::unmap(window, page_size);
@@ -575,7 +575,7 @@ TEST(Plat, NoCallChangesErrno) {
     call();
     EXPECT_EQ(errno, 4711) << what;
   };
-  reservation r;
+  address_reservation r;
   unchanged("reserve", [&] { r = plat::reserve(megabyte, page_size, backing::memfd); });
   unchanged("reserve, refused", [] { (void)plat::reserve(size_t{1} << 50, page_size, backing::anon); });
   unchanged("open", [&] { plat::open(r.base, page_size); });

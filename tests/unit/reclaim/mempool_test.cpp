@@ -42,9 +42,9 @@ struct source {
   int living() const { return made - freed; }
 };
 
-mempool_info info_of(const mempool& pool) {
-  mempool_info info;
-  mempool_read_info(pool, info);
+mempool_figures info_of(const mempool& pool) {
+  mempool_figures info;
+  mempool_read_figures(pool, info);
   return info;
 }
 
@@ -82,10 +82,9 @@ TEST_F(mempool_test, sets_elements_of_every_kind_aside_and_gives_all_of_them_bac
     }
     mempool_free(*pool, element);
     mempool_free(*pool, nullptr);
-    mempool_destroy(pool);
+    mempool_destroy(*pool);
     EXPECT_EQ(charged(), before);
   }
-  mempool_destroy(nullptr);
   EXPECT_EQ(s.living(), 0);
   EXPECT_EQ(cache_destroy(m(), cache), err::ok);
   EXPECT_EQ(log(), "");
@@ -119,7 +118,7 @@ TEST_F(mempool_test, asks_the_source_first_and_gently_then_the_pool_then_the_sou
   }
   EXPECT_EQ(info_of(*pool).curr_nr, 1u);  // the pool first, then the source
   EXPECT_EQ(s.freed, 2);
-  mempool_destroy(pool);
+  mempool_destroy(*pool);
   EXPECT_EQ(s.living(), 0);
 }
 
@@ -154,7 +153,7 @@ TEST_F(mempool_test, every_refusal_while_it_is_made_leaves_nothing_behind) {
       if (passed_all) {
         EXPECT_NE(pool, nullptr);
       }
-      mempool_destroy(pool);
+      if (pool != nullptr) mempool_destroy(*pool);
       ASSERT_EQ(charged(), before) << nth;
     }
     EXPECT_TRUE(passed_all);
@@ -169,7 +168,7 @@ TEST_F(mempool_test, none_asked_for_is_one) {
   EXPECT_EQ(info_of(*pool).curr_nr, 1u);
   EXPECT_EQ(mempool_resize(*pool, 0), err::ok);
   EXPECT_EQ(info_of(*pool).min_nr, 1u);
-  mempool_destroy(pool);
+  mempool_destroy(*pool);
   EXPECT_EQ(s.living(), 0);
 }
 
@@ -206,7 +205,7 @@ TEST_F(mempool_test, grows_and_shrinks) {
   EXPECT_EQ(mempool_alloc(*pool, gfp::atomic), nullptr);
   for (void* element : out) mempool_free(*pool, element);
   EXPECT_EQ(info_of(*pool).curr_nr, 60u);
-  mempool_destroy(pool);
+  mempool_destroy(*pool);
   EXPECT_EQ(s.living(), 0);
   log();
 }
@@ -220,7 +219,7 @@ TEST_F(mempool_test, zero_is_taken_off_with_a_message) {
   EXPECT_FALSE(has(s.masks.at(0), gfp::zero));
   EXPECT_NE(log().find("__GFP_ZERO is taken off"), std::string::npos);
   mempool_free(*pool, element);
-  mempool_destroy(pool);
+  mempool_destroy(*pool);
 }
 
 TEST_F(mempool_test, a_blocking_mask_in_atomic_context_is_reported) {
@@ -233,7 +232,7 @@ TEST_F(mempool_test, a_blocking_mask_in_atomic_context_is_reported) {
   EXPECT_NE(element, nullptr);
   EXPECT_NE(log().find("BUG: sleeping function called from invalid context"), std::string::npos);
   mempool_free(*pool, element);
-  mempool_destroy(pool);
+  mempool_destroy(*pool);
 }
 
 // In a handler that interrupted the allocator nothing waits: what is set aside is all there is.
@@ -248,10 +247,10 @@ TEST_F(mempool_test, a_nested_call_does_not_wait) {
   EXPECT_EQ(mempool_alloc(*pool, gfp::kernel), nullptr);
   mempool_free(*pool, element);
   EXPECT_EQ(info_of(*pool).curr_nr, 1u);
-  mempool_destroy(pool);
+  mempool_destroy(*pool);
 }
 
-// More threads than elements, and a source that has none: each gets one in turn, none fails, and all that was set aside is there at the end.
+// More threads than elements, and a source that has none: each gets one in turn, none fails, and what was set aside is there at the end.
 TEST_F(mempool_test, threads_that_may_block_always_get_an_element) {
   source s;
   mempool* const pool = mempool_create(m(), s.as_source(), 2, gfp::kernel);
@@ -281,7 +280,7 @@ TEST_F(mempool_test, threads_that_may_block_always_get_an_element) {
   EXPECT_LE(most, 2);
   EXPECT_EQ(info_of(*pool).curr_nr, 2u);
   EXPECT_EQ(s.living(), 2);
-  mempool_destroy(pool);
+  mempool_destroy(*pool);
   EXPECT_EQ(s.living(), 0);
 }
 
@@ -311,7 +310,7 @@ TEST_F(mempool_test, resizing_while_others_use_it_loses_nothing) {
   EXPECT_EQ(mempool_resize(*pool, 8), err::ok);
   EXPECT_EQ(info_of(*pool).curr_nr, 8u);
   EXPECT_EQ(s.living(), 8);
-  mempool_destroy(pool);
+  mempool_destroy(*pool);
   EXPECT_EQ(s.living(), 0);
 }
 
@@ -326,12 +325,12 @@ TEST_F(mempool_test, a_pool_that_somebody_waits_for_is_kept) {
   ASSERT_NE(last, nullptr);
   std::thread waiter([&] { mempool_free(*pool, mempool_alloc(*pool, gfp::kernel)); });
   while (info_of(*pool).waiting == 0) std::this_thread::yield();
-  mempool_destroy(pool);
+  mempool_destroy(*pool);
   EXPECT_NE(log().find("the pool is kept"), std::string::npos);
   for (void* e : {element, kept, last}) mempool_free(*pool, e);
   waiter.join();
   EXPECT_GE(info_of(*pool).waits, 1u);
-  mempool_destroy(pool);
+  mempool_destroy(*pool);
   EXPECT_EQ(s.living(), 0);
 }
 
@@ -354,8 +353,8 @@ TEST_F(mempool_test, the_child_of_a_fork_counts_again_and_goes_on) {
       void* elements[3];
       while (got < 3 && (elements[got] = mempool_alloc(*pool, gfp::atomic)) != nullptr) ++got;
       for (unsigned i = 0; i < got; ++i) mempool_free(*pool, elements[i]);
-      mempool_info info;
-      mempool_read_info(*pool, info);
+      mempool_figures info;
+      mempool_read_figures(*pool, info);
       _exit(got >= 2 && info.curr_nr == got && info.waiting == 0 ? 0 : 1);
     }
     machine_fork_parent(m());
@@ -365,7 +364,7 @@ TEST_F(mempool_test, the_child_of_a_fork_counts_again_and_goes_on) {
   }
   done = true;
   user.join();
-  mempool_destroy(pool);
+  mempool_destroy(*pool);
   EXPECT_EQ(s.living(), 0);
 }
 
