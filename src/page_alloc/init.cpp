@@ -231,6 +231,7 @@ void forget(page_allocator& pa) noexcept {
   for (rate_limit* limit : {&pa.page_failure_reports, &pa.page_order_reports, &pa.group_reports, &pa.bad_page_reports}) limit->reset();
   pa.metadata_allowance = pa.memalloc_pool_target = 0;
   pa.reserve_grown.store_relaxed(0);
+  pa.refilling.store_relaxed(0);
   pa.follows_groups = false;
   pa.fresh_blocks.store_relaxed(0);
   pa.withheld.store_relaxed(0);

@@ -224,9 +224,11 @@ bool reserve_is_low(const page_allocator& pa) noexcept {
 }
 
 void refill_reserve(page_allocator& pa) noexcept {
+  if (pa.refilling.exchange_relaxed(1) != 0) return;  // two at once would take twice what is missing
   for (zone& z : pa.zones)
     if (z.nr_blocks != 0) fill(pa, z, z.reserve, z.reserve_target.load_relaxed(), true);
   fill(pa, pa.zones[raw(zone_idx::normal)], pa.memalloc_pool, pa.memalloc_pool_target, false);
+  pa.refilling.store_relaxed(0);
 }
 
 }  // inline namespace

@@ -138,6 +138,15 @@ uint64_t pages_missing(const page_allocator& pa, watermark mark, zone_idx highes
   return least != ~uint64_t{0} ? least : 0;
 }
 
+uint64_t pages_below(const page_allocator& pa, watermark mark, zone_idx highest) noexcept {
+  uint64_t sum = 0;
+  for (unsigned i = 0; i <= raw(highest); ++i) {
+    const uint64_t wanted = mark_for(pa.zones[i], mark, highest), free = zone_free(pa.zones[i]);
+    if (pa.zones[i].nr_blocks != 0 && free < wanted) sum += wanted - free;
+  }
+  return sum;
+}
+
 uint64_t floor_for(const page_allocator& pa, const zone& z, const watermark_request& wanted, zone_idx highest) noexcept {
   const uint64_t floor = watermark_floor(pa, z, wanted);
   if (has(wanted.gfp, gfp::memalloc) && !has(wanted.gfp, gfp::nomemalloc)) return floor;

@@ -219,6 +219,8 @@ TEST(background_reclaim, sees_which_zones_are_above_their_watermarks) {
   const uint64_t missing = pages_missing(*m, watermark::low, zone_idx::normal);
   EXPECT_GT(missing, 0u);
   EXPECT_LE(missing, z.watermarks[1] - z.watermarks[0] + 1);
+  EXPECT_GE(pages_below(*m, watermark::low, zone_idx::normal), z.watermarks[1] - z.watermarks[0]);
+  EXPECT_EQ(pages_below(*m, watermark::min, zone_idx::normal), 0u);
   const uint64_t freed = nr_freed_pages(*m);
   held.release();
   EXPECT_GT(nr_freed_pages(*m), freed);
