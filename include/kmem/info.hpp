@@ -116,6 +116,28 @@ KMEM_EXPORT size_t failure_text(const allocation_failure& failure, char* buffer,
 /// "function+0x12/0x40 [object]" for a code address, or the address in hexadecimal. Context: process (the dynamic linker may be asked).
 KMEM_EXPORT size_t symbol_text(const void* pc, char* buffer, size_t capacity) noexcept;
 
+// ---- sleeps ---------------------------------------------------------------------------------------------------------------------
+
+/// A wait for memory that took vm.sleep_record_ms or longer. The last 64 are kept.
+struct long_sleep {
+  uint64_t sequence = 0;  // 1 for the first of the process
+  uint64_t time_ns = 0;   // CLOCK_MONOTONIC, when it began
+  uint64_t slept_ns = 0;
+  gfp_t gfp = gfp::none;
+  uint32_t order = 0;
+  uint64_t pages = 0, bytes = 0;  // of the request
+  uint32_t turns = 0;             // times it was its turn to try
+  int32_t thread_id = 0;
+  char thread[16] = {};
+  int32_t waker_id = 0;    // the thread whose free woke it last; 0: nobody's
+  char waker[16] = {};
+  const char* end = "";  // served, exhausted, timed_out, interrupted, stopped
+};
+/// Long sleeps since the start. Context: any.
+[[nodiscard]] KMEM_EXPORT uint64_t long_sleeps_total() noexcept;
+/// Long sleep number `sequence`. Context: any. Return: false if it is not kept any more, or not there yet.
+KMEM_EXPORT bool read_long_sleep(uint64_t sequence, long_sleep& result) noexcept;
+
 // ---- page blocks, for pictures ----------------------------------------------------------------------------------------------------
 
 enum class block_owner : uint8_t {

@@ -192,6 +192,19 @@ KMEM_API KMEM_MUST_USE int kmem_cache_refill_sheaf(kmem_cache_t *cache, kmem_gfp
 KMEM_API void kmem_cache_return_sheaf(kmem_cache_t *cache, kmem_gfp_t gfp, kmem_sheaf_t *sheaf);
 KMEM_API KMEM_MUST_USE unsigned kmem_cache_sheaf_size(const kmem_sheaf_t *sheaf);
 
+/*
+ * What may end the waits of the calling thread for memory, from enter to leave; see kmem/wait.hpp. deadline_ns: of CLOCK_MONOTONIC,
+ * 0: none. kmem_wait_stop may be called by any thread in between. Scopes nest.
+ */
+struct kmem_wait_scope {
+  uint64_t storage[6];
+};
+KMEM_API void kmem_wait_enter(struct kmem_wait_scope *scope, uint64_t deadline_ns, bool interruptible);
+KMEM_API void kmem_wait_leave(struct kmem_wait_scope *scope);
+KMEM_API void kmem_wait_stop(struct kmem_wait_scope *scope);
+/* After an allocation returned NULL: -ENOMEM, -ETIMEDOUT, -EINTR or -ECANCELED. */
+KMEM_API KMEM_MUST_USE int kmem_wait_error(void);
+
 /* Bytes of the budget that are still free. */
 KMEM_API KMEM_MUST_USE uint64_t kmem_remaining_bytes(void);
 

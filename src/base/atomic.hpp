@@ -32,6 +32,7 @@ class atomic {
   T fetch_sub_relaxed(T v) noexcept { return point(), value_.fetch_sub(v, std::memory_order_relaxed); }
   T fetch_or_relaxed(T v) noexcept { return point(), value_.fetch_or(v, std::memory_order_relaxed); }
   T fetch_and_relaxed(T v) noexcept { return point(), value_.fetch_and(v, std::memory_order_relaxed); }
+  T fetch_or_acq_rel(T v) noexcept { return point(), value_.fetch_or(v, std::memory_order_acq_rel); }
   T fetch_or_release(T v) noexcept { return point(), value_.fetch_or(v, std::memory_order_release); }
   T fetch_add_release(T v) noexcept { return point(), value_.fetch_add(v, std::memory_order_release); }
   T fetch_sub_acq_rel(T v) noexcept { return point(), value_.fetch_sub(v, std::memory_order_acq_rel); }

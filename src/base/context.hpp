@@ -7,6 +7,8 @@
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
 
+struct wait_conditions;  // page_alloc/waiting.hpp
+
 /// Written by the owning thread only, and by signal handlers on it, which restore what they change.
 /// All zero at the start of a thread.
 struct task_context {
@@ -20,6 +22,8 @@ struct task_context {
   uint32_t fail_nth_hits = 0;        // fail points passed while fail_nth was armed
   bool fail_nth_persistent = false;  // fail every one from the nth on
   bool in_report = false;            // writing a report: no report inside a report
+  uint8_t last_wait = 0;             // how the last allocation that could have waited ended (wait_outcome)
+  wait_conditions* conditions = nullptr;  // the innermost scope that may end its waits
   uint8_t deepest_path = 0;          // how far the last allocations went (alloc_path): slow paths raise it, its reader resets it
 };
 

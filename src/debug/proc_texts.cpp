@@ -139,7 +139,19 @@ size_t write_vmstat(machine& m, char* buffer, size_t capacity) noexcept {
   counter(out, "nr_slab_reclaimable", slabs.reclaimable_pages);
   counter(out, "nr_slab_unreclaimable", slabs.pages - slabs.reclaimable_pages);
   counter(out, "pgfree", s.pgfree.load_relaxed());
-  counter(out, "allocstall_normal", s.allocstall.load_relaxed());
+  static constexpr const char* stall_names[nr_zones] = {"allocstall_dma", "allocstall_dma32", "allocstall_normal", "allocstall_high",
+                                                        "allocstall_movable"};
+  for (const zone& z : m.zones)
+    if (exists(z)) counter(out, stall_names[static_cast<unsigned>(z.idx)], s.allocstall[static_cast<unsigned>(z.idx)].load_relaxed());
+  counter(out, "pgsteal_kswapd", s.pgsteal_kswapd.load_relaxed());
+  counter(out, "pgsteal_direct", s.pgsteal_direct.load_relaxed());
+  counter(out, "pgscan_kswapd", s.pgscan_kswapd.load_relaxed());
+  counter(out, "pgscan_direct", s.pgscan_direct.load_relaxed());
+  counter(out, "pgscan_direct_throttle", s.pgscan_direct_throttle.load_relaxed());
+  counter(out, "slabs_scanned", s.slabs_scanned.load_relaxed());
+  counter(out, "kswapd_low_wmark_hit_quickly", s.kswapd_low_wmark_hit_quickly.load_relaxed());
+  counter(out, "kswapd_high_wmark_hit_quickly", s.kswapd_high_wmark_hit_quickly.load_relaxed());
+  counter(out, "pageoutrun", s.pageoutrun.load_relaxed());
   counter(out, "kmem_charged", charged_pages(m));
   counter(out, "kmem_metadata", m.metadata_pages.load_relaxed());
   counter(out, "kmem_pgalloc", s.pgalloc.load_relaxed());
@@ -151,6 +163,10 @@ size_t write_vmstat(machine& m, char* buffer, size_t capacity) noexcept {
   counter(out, "kmem_cpu_list_drains", s.cpu_list_drains.load_relaxed());
   counter(out, "kmem_reserve_used", s.reserve_used.load_relaxed());
   counter(out, "kmem_waits", s.waits.load_relaxed());
+  counter(out, "kmem_wait_turns", s.wait_turns.load_relaxed());
+  counter(out, "kmem_long_sleeps", s.long_sleeps.load_relaxed());
+  counter(out, "kmem_deadlocks", s.deadlocks.load_relaxed());
+  counter(out, "kmem_oom_notified", s.oom_notified.load_relaxed());
   counter(out, "kmem_deferred_frees", s.deferred_frees.load_relaxed());
   counter(out, "kmem_bad_pages", s.bad_pages.load_relaxed());
   return out.length();

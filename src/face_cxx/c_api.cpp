@@ -7,6 +7,7 @@
 #include <kmem/mempool.hpp>
 #include <kmem/reclaim.hpp>
 #include <kmem/reservation.hpp>
+#include <kmem/wait.hpp>
 
 #include "face_cxx/face_cxx.hpp"
 
@@ -25,6 +26,11 @@ kmem::mempool_info info_of(const kmem_mempool_t* pool) noexcept {
   return info;
 }
 kmem_page_t* c(kmem::page* page) noexcept { return reinterpret_cast<kmem_page_t*>(page); }
+
+kmem::detail::wait_storage& cxx(kmem_wait_scope* scope) noexcept {
+  static_assert(sizeof(kmem_wait_scope) == sizeof(kmem::detail::wait_storage));
+  return *reinterpret_cast<kmem::detail::wait_storage*>(scope);
+}
 
 static_assert(KMEM_GFP_ATOMIC == static_cast<uint32_t>(kmem::gfp::atomic) && KMEM_GFP_KERNEL == static_cast<uint32_t>(kmem::gfp::kernel) &&
               KMEM_GFP_KERNEL_ACCOUNT == static_cast<uint32_t>(kmem::gfp::kernel_account) &&
@@ -156,6 +162,12 @@ void kmem_cache_return_sheaf(kmem_cache_t* cache, kmem_gfp_t gfp, kmem_sheaf_t* 
   kmem::kmem_cache_return_sheaf(cxx(cache), mask(gfp), cxx(sheaf));
 }
 unsigned kmem_cache_sheaf_size(const kmem_sheaf_t* sheaf) { return kmem::kmem_cache_sheaf_size(cxx(const_cast<kmem_sheaf_t*>(sheaf))); }
+void kmem_wait_enter(kmem_wait_scope* scope, uint64_t deadline_ns, bool interruptible) {
+  kmem::detail::wait_enter(cxx(scope), deadline_ns, interruptible);
+}
+void kmem_wait_leave(kmem_wait_scope* scope) { kmem::detail::wait_leave(cxx(scope)); }
+void kmem_wait_stop(kmem_wait_scope* scope) { kmem::detail::wait_stop(cxx(scope)); }
+int kmem_wait_error(void) { return kmem::wait_error(); }
 
 uint64_t kmem_remaining_bytes(void) { return kmem::remaining_bytes(); }
 

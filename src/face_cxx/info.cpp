@@ -114,7 +114,7 @@ bool read_memory_info(memory_info& result) noexcept {
   result.metadata_peak_bytes = m->metadata_peak.load_relaxed() << page_shift;
   result.vmalloc_bytes = m->vmalloc_pages.load_relaxed() << page_shift;
   result.failures = m->failure_sequence.load_relaxed();
-  result.reclaim_rounds = m->stats.allocstall.load_relaxed();
+  for (const real::atomic<uint64_t>& of_zone : m->stats.allocstall) result.reclaim_rounds += of_zone.load_relaxed();
   result.reclaimed_pages = m->stats.pgreclaimed.load_relaxed();
   result.given_back_pages = m->stats.pages_given_back.load_relaxed();
   static_assert(zones_max == nr_zones);
@@ -214,6 +214,29 @@ bool read_allocation_failure(uint64_t sequence, allocation_failure& result) noex
   if (record.cache != nullptr) text_writer(result.cache, sizeof result.cache).str(record.cache);
   __builtin_memcpy(result.pcs, record.pcs, sizeof result.pcs);
   result.nr_pcs = record.nr_pcs;
+  return true;
+}
+
+uint64_t long_sleeps_total() noexcept { return is_serving() ? owner().sleep_sequence.load_relaxed() : 0; }
+
+bool read_long_sleep(uint64_t sequence, long_sleep& result) noexcept {
+  static constexpr const char* ends[] = {"none", "served", "exhausted", "timed_out", "interrupted", "stopped"};
+  sleep_record record;
+  if (!is_serving() || !read_sleep(owner(), sequence, record)) return false;
+  result = {};
+  result.sequence = record.sequence;
+  result.time_ns = record.time_ns;
+  result.slept_ns = record.slept_ns;
+  result.gfp = record.gfp;
+  result.order = record.order;
+  result.pages = record.pages;
+  result.bytes = record.bytes;
+  result.turns = record.wakes;
+  result.thread_id = record.thread;
+  __builtin_memcpy(result.thread, record.comm, sizeof result.thread);
+  result.waker_id = record.waker;
+  __builtin_memcpy(result.waker, record.waker_comm, sizeof result.waker);
+  result.end = ends[static_cast<unsigned>(record.outcome)];
   return true;
 }
 

@@ -110,7 +110,6 @@ zone_result take_from_zone(page_allocator& pa, zone& z, request& r, uint64_t flo
 bool take_reserve_page(page_allocator& pa, zone& z, request& r, uint64_t floor) noexcept {
   if (r.kind == request_kind::charge || r.n != 1 || !above_floor(z, 1, floor)) return false;
   const pfn_t pfn = reserve_take(pa, z);
-  if (!may_block(r.gfp)) note_reserve_use(pa, z);
   if (pfn.is_none()) return false;
   r.run = {};
   r.run.first = pfn;
@@ -198,6 +197,7 @@ page* alloc_fast(page_allocator& pa, gfp_t gfp, unsigned order) noexcept {
   zone& z = pa.zones[preferred];
   const uint64_t floor = floor_for(pa, z, {gfp, order_t(order)}, highest);
   if (!above_floor(z, uint64_t{1} << order, floor)) return nullptr;
+  if (KMEM_UNLIKELY(somebody_waits(pa)) && may_block(gfp)) return nullptr;
   if (pa.has_kswapd && has(gfp, gfp::kswapd_reclaim) && !above_low(z, uint64_t{1} << order, highest)) return nullptr;
   const pfn_t pfn = cpu_list_take(pa, z, order, gfp_migratetype(gfp), has(gfp, gfp::cold), floor);
   if (pfn.is_none()) return nullptr;
@@ -218,14 +218,18 @@ bool admit(gfp_t gfp, uint64_t bytes) noexcept {
   return !KMEM_UNLIKELY(may_fail(gfp) && should_fail(fail_point::fail_page_alloc, bytes));
 }
 
+bool first_attempt(page_allocator& pa, request& r) noexcept {
+  wake_kswapd_if_low(pa, r);
+  r.behind = goes_behind(pa, r);
+  return !r.behind && attempt(pa, r);
+}
+
 bool acquire_pages(page_allocator& pa, request& r) noexcept {
   if (!admit(r.gfp, r.n << page_shift)) {
     fail_request(pa, r, chain_step::lists, true);
     return false;
   }
-  wake_kswapd_if_low(pa, r);
-  if (KMEM_UNLIKELY(pa.reserve_grown.load_relaxed() != 0) && may_block(r.gfp) && current().depth == 0) decay_reserves(pa, plat::now_ns());
-  return attempt(pa, r) || alloc_slow(pa, r);
+  return first_attempt(pa, r) || alloc_slow(pa, r);
 }
 
 /// Makes what attempt() or the chain has taken into what the caller wants.
@@ -299,8 +303,7 @@ KMEM_COLD page* alloc_pages_slow(page_allocator& pa, const alloc_request& wanted
     fail_request(pa, r, chain_step::lists, true);
     return nullptr;
   }
-  wake_kswapd_if_low(pa, r);
-  return attempt(pa, r) || alloc_slow(pa, r) ? hand_over(pa, r) : nullptr;
+  return first_attempt(pa, r) || alloc_slow(pa, r) ? hand_over(pa, r) : nullptr;
 }
 
 }  // namespace

@@ -1,16 +1,15 @@
 // The chain: what an allocation does after the free areas have refused it, in the order of chain_step, each step if its flags permit it.
 //
 // States.   A request moves forward only: drain_try, reserve, then passes of drain_all, transit, give_back and reclaim while a pass makes
-//           progress, then wait, then fail. After every step it tries the zones again.
+//           progress, then OOM notifiers, then wait, then fail. After every step it tries the zones again. Two go another way: who is
+//           behind somebody that waits does so first, and who asks for more than there can ever be fails at once.
 // Locks.    None is held between two steps; callbacks run with none held and no nest_guard, so that what they free takes the usual way.
 //           Context: any for steps that do not block; the others may sleep.
-// Ordering. pairs: page_waiters. A waiter raises `waiters`, steps on waiter_fence, takes and drops every CPU list's and zone's lock,
-//           tries once more, and sleeps on free_sequence as it was before all that. A free changes what the waiter looks at under one of
-//           these locks and reads `waiters` before it drops the lock; frees without a lock step on waiter_fence in between. So either the
-//           waiter sees the page, or the free sees the waiter, raises free_sequence and wakes.
+// Ordering. Waiting: wait.cpp.
 // Kernel.   Compaction's place is taken by giving scattered pages back and backing a fresh run of the zone's span.
-//           __GFP_NOFAIL with a mask that may not block is a contradiction: reported, NULL.
-// Tests.    tests/unit/page_alloc/chain_test.cpp
+//           __GFP_NOFAIL with a mask that may not block is a contradiction: reported, NULL. Throttling ends after a tenth of a second
+//           for every request; the kernel's has no end for those that may call file systems.
+// Tests.    tests/unit/page_alloc/chain_test.cpp, wait_test.cpp
 #include "page_alloc/internal.hpp"
 
 namespace kmem {
@@ -18,17 +17,17 @@ KMEM_BUILD_NAMESPACE {
 namespace {
 
 constexpr uint64_t ns_per_ms = 1'000'000;
-constexpr uint64_t stall_report_ns = 10'000 * ns_per_ms;
 constexpr uint64_t transit_wait_ns = 20 * ns_per_ms;  // giving a batch back takes less; a bound in case its thread is not run
-constexpr uint64_t longest_sleep_ns = 1'000 * ns_per_ms;
+constexpr uint64_t give_back_pause_ns = 20 * ns_per_ms;  // arbitrary: not to give back in vain all the time
+constexpr uint64_t throttle_ns = 100 * ns_per_ms;
+
+}  // namespace
 
 bool permitted(chain_step step, const request& r) noexcept {
   unsigned order = r.order < 255 ? r.order : 255;
   if (step == chain_step::give_back && r.kind == request_kind::charge && order == 0) order = 1;  // pages outside need headroom, not pages
   return step_permitted(step, r.gfp, order_t(order));
 }
-
-bool is_nofail(const request& r) noexcept { return !may_fail(r.gfp); }
 
 uint64_t drain(page_allocator& pa, bool may_wait) noexcept {
   uint64_t moved = drain_cpu_pages(pa, may_wait);
@@ -38,13 +37,48 @@ uint64_t drain(page_allocator& pa, bool may_wait) noexcept {
   return moved + (moved != 0 ? drain_cpu_pages(pa, may_wait) : 0);
 }
 
+namespace {
+
+bool is_nofail(const request& r) noexcept { return !may_fail(r.gfp); }
+
+/// More than half of what ordinary requests must leave is there.
+bool reserve_is_half_full(const page_allocator& pa) noexcept {
+  uint64_t free = 0, min = 0;
+  for (unsigned i = 0; i <= raw(zone_idx::normal); ++i) {
+    if (pa.zones[i].nr_blocks == 0) continue;
+    free += zone_free(pa.zones[i]);
+    min += pa.zones[i].watermarks[static_cast<unsigned>(watermark::min)];
+  }
+  return free > min / 2 || min == 0;
+}
+
+/// Atomic requests have used up most of the reserve: gives kswapd time before all go reclaiming at once.
+void throttle(page_allocator& pa, const request& r) noexcept {
+  if (reserve_is_half_full(pa) || current().depth != 0 || !wake_kswapd_if_low(pa, r)) return;
+  pa.stats.pgscan_direct_throttle.fetch_add_relaxed(1);
+  const uint64_t deadline = plat::now_ns() + throttle_ns;
+  for (;;) {
+    const uint32_t word = pa.throttle.load_relaxed();
+    const uint64_t now = plat::now_ns();
+    if (reserve_is_half_full(pa) || now >= deadline || ended_early(r, now) != wait_outcome::none) return;
+    check_schedule();
+    plat::futex_wait(pa.throttle.word(), word, deadline - now);
+    if (pa.throttle.load_relaxed() != word) return;
+  }
+}
+
 uint64_t run_reclaim(page_allocator& pa, const request& r) noexcept {
   uint64_t freed = 0;
+  throttle(pa, r);
+  step_aside(pa, r, true);
   {
     const memalloc_noreclaim_scope scope;
     for (const reclaim_ops& ops : pa.ops)
       if (ops.reclaim != nullptr) freed += ops.reclaim(ops.context, r.gfp, r.n);
   }
+  step_aside(pa, r, false);
+  pa.stats.pgscan_direct.fetch_add_relaxed(r.n);
+  pa.stats.pgsteal_direct.fetch_add_relaxed(freed);
   if (freed == 0) return 0;
   pa.stats.pgreclaimed.fetch_add_relaxed(freed);
   drain_cpu_pages(pa, true);
@@ -58,6 +92,7 @@ uint64_t run_out_of_memory(page_allocator& pa, const request& r, chain_step& rea
   for (const reclaim_ops& ops : pa.ops) {
     if (ops.out_of_memory == nullptr) continue;
     reached = chain_step::oom;
+    pa.stats.oom_notified.fetch_add_relaxed(1);
     freed += ops.out_of_memory(ops.context, r.gfp, r.order);
   }
   return freed;
@@ -83,44 +118,40 @@ bool pages_in_transit(const page_allocator& pa, const request& r) noexcept {
   return false;
 }
 
-/// A thread that is about to sleep, seen by every free.
+/// A thread that is about to sleep for pages in transit, seen by every free.
 class announced_waiter {
  public:
-  [[nodiscard]] explicit announced_waiter(page_allocator& pa) noexcept : pa_(pa) {
-    sequence_ = pa.free_sequence.load_relaxed();
-    pa.waiters.fetch_add_relaxed(1);
-    pa.waiter_fence.fetch_sub_acq_rel(1);  // pairs: page_waiters
-    drain(pa, true);                       // takes and drops the lock of every CPU list
-    for (zone& z : pa.zones) {
-      nest_guard guard;
-      if (acquire(z.lock)) z.lock.unlock();
-    }
+  [[nodiscard]] explicit announced_waiter(page_allocator& pa) noexcept
+      : pa_(pa), generation_(pa.queue.generation), sequence_(pa.free_sequence.load_relaxed()) {
+    announce_waiter(pa);
   }
-  ~announced_waiter() { pa_.waiters.fetch_sub_relaxed(1); }
+  ~announced_waiter() {
+    if (generation_ == pa_.queue.generation) retract_waiter(pa_);
+  }
   announced_waiter(const announced_waiter&) = delete;
   announced_waiter& operator=(const announced_waiter&) = delete;
-  void wait(uint64_t timeout_ns) noexcept {
-    check_schedule();
-    pa_.stats.waits.fetch_add_relaxed(1);
-    plat::futex_wait(pa_.free_sequence.word(), sequence_, timeout_ns);
-  }
+  void wait(uint64_t timeout_ns) noexcept { sleep_in_transit(pa_, sequence_, timeout_ns); }
 
  private:
   page_allocator& pa_;
-  uint32_t sequence_;
+  const uint32_t generation_;
+  const uint32_t sequence_;
 };
+
+/// An attempt, unless others come first.
+bool attempt_in_turn(page_allocator& pa, request& r) noexcept { return in_turn(pa, r) && attempt(pa, r); }
 
 /// Waits until pages in transit have arrived, or for a bounded time.
 bool wait_for_transit(page_allocator& pa, request& r) noexcept {
   const uint64_t deadline = plat::now_ns() + transit_wait_ns;
   while (pages_in_transit(pa, r)) {
     announced_waiter waiter(pa);
-    if (attempt(pa, r)) return true;
+    if (attempt_in_turn(pa, r)) return true;
     const uint64_t now = plat::now_ns();
     if (now >= deadline) return false;
     if (pages_in_transit(pa, r)) waiter.wait(deadline - now);
   }
-  return attempt(pa, r);
+  return attempt_in_turn(pa, r);
 }
 
 /// Commits up to n pages of headroom for the request.
@@ -136,6 +167,7 @@ uint64_t claim_headroom(zone& z, uint64_t n) noexcept {
 /// Gives scattered pages back, so that as many may be backed in one piece. Return: whether the request was served; `given` counts the
 /// pages.
 bool give_back_and_attempt(page_allocator& pa, request& r, uint64_t& given) noexcept {
+  if (r.waiting != nullptr && (!in_turn(pa, r) || plat::now_ns() < r.give_back_at_ns)) return false;
   for (unsigned i = raw(r.highest) + 1; i-- != 0;) {
     zone& z = pa.zones[i];
     if (z.nr_blocks == 0 || (z.fixed_pfns && r.kind != request_kind::charge)) continue;
@@ -150,17 +182,25 @@ bool give_back_and_attempt(page_allocator& pa, request& r, uint64_t& given) noex
     const bool done = claim >= r.n && attempt(pa, r);
     release_claims(pa, r);
     if (done) return true;
+    r.give_back_at_ns = plat::now_ns() + give_back_pause_ns;
   }
   return false;
 }
 
-/// One pass over the blocking steps. Return: whether the request was served.
+}  // namespace
+
+bool try_in_turn(page_allocator& pa, request& r) noexcept {
+  if (attempt_in_turn(pa, r)) return true;
+  uint64_t given = 0;
+  return permitted(chain_step::give_back, r) && give_back_and_attempt(pa, r, given);
+}
+
 bool blocking_pass(page_allocator& pa, request& r, chain_step& reached, uint64_t& progress) noexcept {
   progress = 0;
   if (permitted(chain_step::drain_all, r)) {
     reached = chain_step::drain_all;
     progress += drain(pa, true);
-    if (attempt(pa, r)) return true;
+    if (attempt_in_turn(pa, r)) return true;
   }
   if (permitted(chain_step::transit, r) && pages_in_transit(pa, r)) {
     reached = chain_step::transit;
@@ -175,64 +215,68 @@ bool blocking_pass(page_allocator& pa, request& r, chain_step& reached, uint64_t
     const uint64_t freed = run_reclaim(pa, r);
     progress += freed;
     if (freed != 0) {
-      if (attempt(pa, r)) return true;
+      if (attempt_in_turn(pa, r)) return true;
       if (permitted(chain_step::give_back, r) && give_back_and_attempt(pa, r, progress)) return true;
     }
   }
   return false;
 }
 
-/// A request that can never be served however much is freed.
-void check_not_hopeless(page_allocator& pa, const request& r) noexcept {
-  uint64_t managed = 0, largest = 0;
+namespace {
+
+/// The most pages that a zone which the request may use can ever give to it, and the whole of these zones.
+struct prospects {
+  uint64_t best = 0, largest = 0, whole = 0;
+};
+prospects prospects_of(const page_allocator& pa, const request& r) noexcept {
+  prospects result;
   for (unsigned i = 0; i <= raw(r.highest); ++i) {
-    const uint64_t m = pa.zones[i].managed_most;
-    managed += m;
-    if (m > largest) largest = m;
+    const zone& z = pa.zones[i];
+    if (z.nr_blocks == 0) continue;
+    const uint64_t managed = z.managed_most;
+    const uint64_t floor = floor_for(pa, z, {r.gfp, order_t(r.order), r.realtime, permitted(chain_step::reserve, r)}, r.highest);
+    const uint64_t most = managed > floor ? managed - floor : 0;
+    result.whole += managed;
+    if (managed > result.largest) result.largest = managed;
+    if (most > result.best) result.best = most;
   }
-  if (r.n <= largest) return;
+  return result;
+}
+
+/// A request that can never be served, however much is freed.
+bool is_hopeless(page_allocator& pa, const request& r) noexcept {
+  const prospects of = prospects_of(pa, r);
+  if (r.n <= of.best) return false;
+  if (!is_nofail(r)) {
+    if (!has(r.gfp, gfp::nowarn) && !r.quiet) report_hopeless(r, of.best);
+    return true;
+  }
   char text[200];
   text_writer(text, sizeof text)
       .str("__GFP_NOFAIL for ")
       .dec(r.n)
       .str(" pages, more than any zone it may use will ever have (")
-      .dec(largest)
+      .dec(of.largest)
       .str(" pages, of a budget of ")
-      .dec(managed)
+      .dec(of.whole)
       .str("): raise mem=");
   bug(text, __FILE__, __LINE__);
 }
 
-/// Sleeps until somebody frees, again and again, as long as the request may. Return: whether it was served.
-bool wait_for_memory(page_allocator& pa, request& r, chain_step& reached) noexcept {
-  const bool forever = is_nofail(r);
-  uint64_t wait_ms = plat::single_threaded() ? 0 : pa.config.alloc_wait_ms;
-  if (has(r.gfp, gfp::retry_mayfail)) wait_ms *= retry_mayfail_waits;
-  if (!forever && wait_ms == 0) return false;
-  reached = chain_step::wait;
-  const uint64_t start = plat::now_ns(), deadline = start + wait_ms * ns_per_ms;
-  uint64_t next_report = start + stall_report_ns;
-  for (;;) {
-    {
-      announced_waiter waiter(pa);
-      if (attempt(pa, r)) return true;
-      const uint64_t now = plat::now_ns();
-      if (!forever && now >= deadline) return false;
-      if (forever && now >= next_report) {
-        report_stall(pa, r, now - start);
-        next_report = now + stall_report_ns;
-      }
-      uint64_t timeout = forever ? next_report - now : deadline - now;
-      if (timeout > longest_sleep_ns) timeout = longest_sleep_ns;
-      waiter.wait(timeout);
-    }
-    uint64_t progress = 0;
-    chain_step step = reached;
-    if (blocking_pass(pa, r, step, progress)) return true;
-  }
+/// Who is behind others waits for its turn before it tries anything. Return: whether it was served.
+bool wait_behind(page_allocator& pa, request& r, chain_step& reached) noexcept {
+  if (!r.behind) return false;
+  r.from_reserve = true;
+  r.reserve_step = permitted(chain_step::reserve, r);
+  return wait_for_memory(pa, r, reached);
 }
 
 bool run_chain(page_allocator& pa, request& r, chain_step& reached) noexcept {
+  if (is_hopeless(pa, r)) {
+    reached = chain_step::fail;
+    return false;
+  }
+  if (wait_behind(pa, r, reached)) return true;
   reached = chain_step::drain_try;
   drain(pa, false);
   if (attempt(pa, r)) return true;
@@ -244,25 +288,24 @@ bool run_chain(page_allocator& pa, request& r, chain_step& reached) noexcept {
     if (attempt(pa, r)) return true;
   }
   if (permitted(chain_step::drain_all, r)) {
-    pa.stats.allocstall.fetch_add_relaxed(1);
+    pa.stats.allocstall[raw(r.highest)].fetch_add_relaxed(1);
     const unsigned passes = passes_permitted(r.gfp, order_t(r.order < 255 ? r.order : 255));
     uint64_t progress = 1;
-    for (unsigned pass = 0; pass < passes && progress != 0; ++pass)
+    for (unsigned pass = 0; pass < passes && progress != 0; ++pass) {
+      if (pass != 0 && ended_early(r, plat::now_ns()) != wait_outcome::none) break;
       if (blocking_pass(pa, r, reached, progress)) return true;
+    }
   }
   if (permitted(chain_step::oom, r) && run_out_of_memory(pa, r, reached) != 0) {
     drain_cpu_pages(pa, true);
     uint64_t progress = 0;
     if (attempt(pa, r) || blocking_pass(pa, r, reached, progress)) return true;
   }
-  if (is_nofail(r)) {
-    check_not_hopeless(pa, r);
-    if (permitted(chain_step::reserve, r)) {
-      r.reserve_step = true;
-      if (attempt(pa, r)) return true;
-    }
+  if (is_nofail(r) && permitted(chain_step::reserve, r)) {
+    r.reserve_step = true;
+    if (attempt(pa, r)) return true;
   }
-  if (permitted(chain_step::wait, r) && wait_for_memory(pa, r, reached)) return true;
+  if (!r.behind && permitted(chain_step::wait, r) && wait_for_memory(pa, r, reached)) return true;
   // What signal handlers and other CPUs have freed meanwhile.
   drain_deferred(pa);
   return attempt(pa, r);
@@ -283,7 +326,7 @@ void release_claims(page_allocator& pa, request& r) noexcept {
       z.lock.unlock();
     }
     r.claims[i] = 0;
-    if (wake) wake_waiters(pa);
+    if (wake) wake_waiters_but(pa, r.waiting);
   }
 }
 
@@ -293,10 +336,17 @@ bool alloc_slow(page_allocator& pa, request& r) noexcept {
   if (pa.config.policy == reserve_policy::linux6_1) r.realtime = may_block(r.gfp) && !in_interrupt() && plat::realtime_thread();
   chain_step reached = chain_step::lists;
   const bool served = run_chain(pa, r, reached);
+  if (served && may_block(r.gfp))
+    current().last_wait = static_cast<uint8_t>(r.outcome == wait_outcome::served ? r.outcome : wait_outcome::none);
   drain_deferred(pa);
   if (may_block(r.gfp) && !has(r.gfp, gfp::memalloc) && reserve_is_low(pa)) refill_reserve(pa);
   if (!served) fail_request(pa, r, reached, false);
   return served;
+}
+
+void end_throttling(page_allocator& pa) noexcept {
+  pa.throttle.fetch_add_relaxed(1);
+  plat::futex_wake(pa.throttle.word(), 0x7fffffff);
 }
 
 const char* chain_step_name(chain_step step) noexcept {

@@ -6,7 +6,8 @@
 //           half done (documented: fork in a handler that interrupted the allocator is safe only in a process with one thread).
 //           Counts that change without a lock may be off by what other threads were just doing: the child counts again. Pages that they
 //           had out or on their way back to the system stay lost to it.
-// Locks.    machine, CPU lists by zone and number, zones, section. Debug builds count held locks per rank; here the count is put aside.
+// Locks.    machine, CPU lists by zone and number, zones, section, wait queue. Debug builds count held locks per rank; here the count is
+//           put aside.
 // Ordering. The locks'.
 // Kernel.   None: a kernel does not copy itself.
 // Tests.    tests/unit/page_alloc/fork_test.cpp
@@ -25,7 +26,8 @@ void for_each_lock(page_allocator& pa, Visit visit) noexcept {
     for (unsigned cpu = 0; cpu < pa.nr_cpus; ++cpu, ++number)
       if (z.nr_blocks != 0) visit(z.per_cpu[cpu].lock, number);
   for (zone& z : pa.zones) visit(z.lock, number++);
-  visit(pa.section_lock, number);
+  visit(pa.section_lock, number++);
+  visit(pa.queue.lock, number);
 }
 
 /// Counts a stack; there is only one thread now.
@@ -67,8 +69,7 @@ void page_alloc_fork_child(page_allocator& pa) noexcept {
   for_each_lock(pa, [&](ranked_lock& lock, uint32_t number) {
     if (was_taken(pa, number) || current().depth == current().fork_levels) lock.reinit_after_fork();
   });
-  pa.waiters.store_relaxed(0);       // those who waited are not in this process
-  pa.refilling.store_relaxed(0);
+  forget_waiters(pa);
   if (current().depth != current().fork_levels) return;  // the frame below counts on what it has seen
   recount(pa, pa.memalloc_pool);
   recount(pa, pa.deferred);

@@ -7,12 +7,10 @@
 //           head goes on the lock-free list `deferred`, drained by the next slow path on its way out.
 // Locks.    The CPU's list (tried), the zone. Context: any.
 // Ordering. pairs: page_refs - each drop of a reference releases what its owner wrote, the last one acquires all of it.
-//           pairs: page_waiters - see somebody_waits() and chain.cpp.
+//           pairs: page_waiters - see somebody_waits() and wait.cpp.
 // Kernel.   There, freeing a block of single pages whose head is still referenced frees the tails at once. Here nothing is freed before
 //           the last reference, and then all of it.
 // Tests.    tests/unit/page_alloc/free_test.cpp, tests/unit/page_alloc/nested_test.cpp
-#include <limits>
-
 #include "page_alloc/internal.hpp"
 
 namespace kmem {
@@ -65,13 +63,6 @@ bool free_to_zone(page_allocator& pa, page* p) noexcept {
 }
 
 }  // namespace
-
-bool somebody_waits(const page_allocator& pa) noexcept { return pa.waiters.load_relaxed() != 0; }
-
-void wake_waiters(page_allocator& pa) noexcept {
-  pa.free_sequence.fetch_add_relaxed(1);
-  plat::futex_wake(pa.free_sequence.word(), std::numeric_limits<int>::max());
-}
 
 void free_head(page_allocator& pa, page* p) noexcept {
   zone& z = zone_of(pa, *p);

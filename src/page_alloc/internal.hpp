@@ -170,8 +170,6 @@ bool reserve_put(page_allocator& pa, zone& z, pfn_t pfn) noexcept;
 /// Moves the whole reserve into the free areas, where it may form larger blocks. Return: pages.
 uint64_t dissolve_reserve(page_allocator& pa, zone& z) noexcept;
 bool reserve_is_low(const page_allocator& pa) noexcept;
-/// A request that may not wait came to the reserve. If it is empty now, it was too small, and is to become larger. Context: any.
-void note_reserve_use(page_allocator& pa, zone& z) noexcept;
 
 // ---- freeing (free.cpp) --------------------------------------------------------------------------------------------------------------
 
@@ -180,7 +178,7 @@ void free_head(page_allocator& pa, page* p) noexcept;
 /// Frees what was deferred. Return: pages.
 uint64_t drain_deferred(page_allocator& pa) noexcept;
 /// Called with a zone's or CPU's lock held (or after a deferred push): does somebody wait for memory?
-bool somebody_waits(const page_allocator& pa) noexcept;
+inline bool somebody_waits(const page_allocator& pa) noexcept { return pa.waiters.load_relaxed() != 0; }
 void wake_waiters(page_allocator& pa) noexcept;
 KMEM_COLD void report_bad_page(page_allocator& pa, const page* p, const char* what) noexcept;
 
@@ -214,6 +212,11 @@ struct request {
   uint64_t bytes = 0;
   const char* cache = nullptr;
   bool quiet = false;
+  // Waiting.
+  bool behind = false;          // somebody else's turn comes first
+  waiter* waiting = nullptr;    // while it is in the queue
+  uint64_t give_back_at_ns = 0; // not to give back for it again before then
+  wait_outcome outcome = wait_outcome::exhausted;  // why it gets NULL, if it does
   // Results.
   taken_run run;
   int zone = -1;
@@ -239,8 +242,43 @@ bool wake_kswapd_if_low(page_allocator& pa, const request& r) noexcept;
 /// The whole chain after the first attempt has failed. Return: whether it succeeded.
 bool alloc_slow(page_allocator& pa, request& r) noexcept;
 void release_claims(page_allocator& pa, request& r) noexcept;
+
+// ---- waiting (wait.cpp) ------------------------------------------------------------------------------------------------------------
+
+/// Must a request that may wait let others go first? Somebody waits whom every page would serve that serves this one.
+bool goes_behind(page_allocator& pa, const request& r) noexcept;
+/// In the child of a fork: those who waited are not in this process.
+void forget_waiters(page_allocator& pa) noexcept;
+/// Is nobody before it? True for who is not in the queue.
+bool in_turn(page_allocator& pa, const request& r) noexcept;
+/// Between these nobody waits for r's turn: it is inside callbacks, which may take as long as they like.
+void step_aside(page_allocator& pa, const request& r, bool aside) noexcept;
+/// Sleeps until somebody frees, again and again, as long as the request may. Return: whether it was served.
+bool wait_for_memory(page_allocator& pa, request& r, chain_step& reached) noexcept;
+/// Has one of the thread's scopes ended its waits? Return: how, or none.
+wait_outcome ended_early(const request& r, uint64_t now_ns) noexcept;
+/// Makes frees see a waiter from here on. The caller then tries once more before it sleeps.
+void announce_waiter(page_allocator& pa) noexcept;
+void retract_waiter(page_allocator& pa) noexcept;
+/// Wakes whose turn it is, but not `except`.
+void wake_waiters_but(page_allocator& pa, const waiter* except) noexcept;
+/// Sleeps while free_sequence is `sequence`: for who waits for pages in transit, not for others' frees.
+void sleep_in_transit(page_allocator& pa, uint32_t sequence, uint64_t timeout_ns) noexcept;
+
+// ---- steps of the chain that waiting repeats (chain.cpp) --------------------------------------------------------------------------
+
+/// Empties CPU lists and what caches hold without need into the free areas. Return: pages moved.
+uint64_t drain(page_allocator& pa, bool may_wait) noexcept;
+/// attempt(), and for who needs headroom or pages in one piece giving back, if it is the request's turn.
+bool try_in_turn(page_allocator& pa, request& r) noexcept;
+/// One pass over the blocking steps. Return: whether the request was served.
+bool blocking_pass(page_allocator& pa, request& r, chain_step& reached, uint64_t& progress) noexcept;
+bool permitted(chain_step step, const request& r) noexcept;
 /// Counts a failure, keeps its record and reports it unless the flags say otherwise.
 KMEM_COLD void fail_request(page_allocator& pa, const request& r, chain_step reached, bool injected) noexcept;
+KMEM_COLD void report_deadlock(page_allocator& pa, const request& r, uint32_t threads) noexcept;
+KMEM_COLD void report_hopeless(const request& r, uint64_t largest) noexcept;
+void keep_sleep_record(page_allocator& pa, sleep_record& record) noexcept;
 KMEM_COLD void report_stall(page_allocator& pa, const request& r, uint64_t waited_ns) noexcept;
 
 void compute_watermarks(zone (&zones)[nr_zones], const machine_config& config) noexcept;

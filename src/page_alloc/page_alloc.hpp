@@ -9,7 +9,7 @@
 //          must hold no nest_guard of its own when it calls them (it needs one only while it holds a lock): inside one, every lock here
 //          would only be tried.
 #pragma once
-#include "page_alloc/rights.hpp"
+#include "page_alloc/waiting.hpp"
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
@@ -70,11 +70,7 @@ struct zone {
   uint64_t watermarks[3] = {};             // pages; min, low, high
   uint64_t lowmem_reserve[nr_zones] = {};  // pages kept from requests whose highest zone is [i]
   page_stack reserve;                      // backed, pre-faulted; part of free
-  uint64_t reserve_base = 0;               // pages that are backed from the start, and again when more are not needed
-  atomic<uint64_t> reserve_target{0};      // pages, from reserve_base to min: as many as atomic requests have shown a need for
-  atomic<uint64_t> reserve_uses{0};        // pages that requests which may not wait took out of the reserve
-  atomic<uint64_t> reserve_uses_seen{0};   // as of the last look whether it can shrink
-  atomic<uint64_t> reserve_decay_ns{0};    // when to look next
+  uint64_t reserve_target = 0;             // pages
   cpu_pages* per_cpu = nullptr;            // [nr_cpus]
   uint32_t cpu_batch = 0, cpu_high = 0;
 };
@@ -94,13 +90,6 @@ struct alloc_failure {
   const void* pcs[printk_max_pcs] = {};
   unsigned nr_pcs = 0;
   const char* cache = nullptr;  // the kmem_cache that asked, if one did
-};
-
-/// A record as words that are read and written one by one, so that a reader needs no lock; `sequence` says when all of them belong
-/// together.
-struct failure_slot {
-  atomic<uint64_t> sequence{0};  // of the record; 0: none, or being written
-  atomic<uint64_t> words[(sizeof(alloc_failure) + 7) / 8];
 };
 
 /// What reclaim above this layer offers; slow paths only. Every entry may be null. Filled once at start.
@@ -126,8 +115,18 @@ inline constexpr unsigned nr_failure_records = 64;
 /// Events outside the per-CPU lists; page_alloc_read_totals() adds those inside. Named as the kernel's /proc/vmstat counters where they
 /// mean the same.
 struct page_alloc_stats {
-  atomic<uint64_t> pgalloc{0}, pgfree{0}, pgalloc_fail{0}, allocstall{0}, pages_given_back{0}, blocks_given_back{0}, blocks_opened{0},
+  atomic<uint64_t> pgalloc{0}, pgfree{0}, pgalloc_fail{0}, pages_given_back{0}, blocks_given_back{0}, blocks_opened{0},
       cpu_list_drains{0}, reserve_used{0}, pgreclaimed{0}, waits{0}, deferred_frees{0}, bad_pages{0};
+  atomic<uint64_t> allocstall[nr_zones];  // requests that came to reclaim themselves, by the highest zone that they may use
+  // scan: pages that shrinkers and callbacks were asked for; steal: pages that they freed. By who asked: a request, or kswapd.
+  atomic<uint64_t> pgscan_direct{0}, pgscan_kswapd{0}, pgsteal_direct{0}, pgsteal_kswapd{0}, pgscan_direct_throttle{0};
+  atomic<uint64_t> slabs_scanned{0};  // objects that shrinkers were asked to scan
+  atomic<uint64_t> pageoutrun{0};     // times that kswapd came to work
+  atomic<uint64_t> kswapd_low_wmark_hit_quickly{0}, kswapd_high_wmark_hit_quickly{0};  // it could not sleep long: below low, or high, again
+  atomic<uint64_t> oom_notified{0};   // times that OOM notifiers were asked
+  atomic<uint64_t> wait_turns{0};     // times that a waiter was told that it is its turn
+  atomic<uint64_t> long_sleeps{0};    // of vm.sleep_record_ms or more
+  atomic<uint64_t> deadlocks{0};      // times that every thread was seen to wait
 };
 struct page_alloc_totals {
   uint64_t pgalloc, pgfree, pgalloc_fail, allocstall, pages_given_back, blocks_given_back, blocks_opened, cpu_list_hits, cpu_list_drains,
@@ -144,23 +143,26 @@ struct page_allocator : memory_map {
   atomic<uint64_t> withheld{0};       // pages of the limit that the groups do not leave any more; changed under NORMAL's lock
   page_stack memalloc_pool;           // for __GFP_MEMALLOC and reclaimers; pages of NORMAL, neither free nor charged
   uint64_t memalloc_pool_target = 0;  // pages
-  atomic<uint32_t> refilling{0};      // somebody fills the reserves and the pool
-  atomic<uint32_t> reserve_grown{0};  // some reserve may be larger than at the start, and shrink again
   reclaim_ops ops[nr_reclaim_ops];
   bool has_kswapd = false;            // one of ops wakes it
   page_stack deferred;                // pages freed where no lock could be taken
-  atomic<uint32_t> free_sequence{0};  // futex word: raised by frees while somebody waits
+  atomic<uint32_t> free_sequence{0};  // raised by frees while somebody waits; futex word of who waits for pages in transit
   atomic<uint32_t> waiters{0};
   atomic<uint32_t> waiter_fence{0};  // orders frees that take no lock against waiters that announce themselves; the value means nothing
-  failure_slot failures[nr_failure_records];
+  atomic<uint32_t> throttle{0};      // futex word of requests that kswapd is given time for
+  wait_queue queue;
+  record_slot<alloc_failure> failures[nr_failure_records];
   atomic<uint64_t> failure_sequence{0};
+  record_slot<sleep_record> sleeps[nr_sleep_records];
+  atomic<uint64_t> sleep_sequence{0};
   ranked_lock machine_lock{lock_rank::machine};
   page_alloc_stats stats;
   rate_limit page_failure_reports{5'000'000'000, 10};  // the kernel's: 10 in 5 s
   rate_limit page_order_reports{5'000'000'000, 1};     // the kernel's is one for good
   rate_limit group_reports{60'000'000'000, 1};         // arbitrary
   rate_limit bad_page_reports{60'000'000'000, 60};     // the kernel's: 60 a minute
-  uint64_t fork_locks[(size_t{max_cpus} * nr_zones + nr_zones + 2 + 63) / 64] = {};  // which locks fork's prepare handler has taken
+  rate_limit deadlock_reports{60'000'000'000, 1};      // arbitrary
+  uint64_t fork_locks[(size_t{max_cpus} * nr_zones + nr_zones + 3 + 63) / 64] = {};  // which locks fork's prepare handler has taken
 };
 
 /// Sets up zones, watermarks, per-CPU lists and the reserve from `config`. Return: err::nomem when the system refuses. May sleep.
@@ -230,25 +232,8 @@ uint64_t drain_cpu_pages(page_allocator& pa, bool may_wait) noexcept;
 /// Gives free page blocks (and, if asked, single free pages) back to the system until `n` pages are or nothing is left. Return: pages given
 /// back. Context: may do system calls; holds no lock over them.
 uint64_t give_back(page_allocator& pa, uint64_t n, bool single_pages) noexcept;
-/// Fills the reserve and the reclaimers' pool up to their targets, unless another thread does just now. May sleep.
+/// Fills the reserve and the reclaimers' pool up to their targets. May sleep.
 void refill_reserve(page_allocator& pa) noexcept;
-/// Halves what a reserve has grown by if nobody needed it for a while (reserve_decay_after_ns), and gives the memory back.
-/// Return: whether a reserve is still larger than at the start: then come again. Context: may sleep; no lock held.
-bool decay_reserves(page_allocator& pa, uint64_t now_ns) noexcept;
-inline constexpr uint64_t reserve_decay_after_ns = 10'000'000'000;  // arbitrary
-
-// For background reclaim. Zones up to `highest` count, with what they keep from requests for `highest`.
-/// Is one of them above its watermark with n pages taken?
-bool some_zone_above(const page_allocator& pa, watermark mark, uint64_t n, zone_idx highest) noexcept;
-/// Pages that are missing until that is so with one page; 0 if it is.
-uint64_t pages_missing(const page_allocator& pa, watermark mark, zone_idx highest) noexcept;
-/// Pages by which all of them together are below their watermarks: if so many come free, one of them is there, whichever they belong to.
-uint64_t pages_below(const page_allocator& pa, watermark mark, zone_idx highest) noexcept;
-/// Pages that were ever freed: moves whenever somebody frees. Context: any; looks at every CPU's lists.
-uint64_t nr_freed_pages(const page_allocator& pa) noexcept;
-/// Gives scattered pages back until a block of 2^order can be backed in one piece, for requests that cannot do that themselves. Context:
-/// may sleep; no lock held.
-void make_room_for_block(page_allocator& pa, order_t order, zone_idx highest) noexcept;
 
 /// The watermark test: may a request of 2^order with these rights take pages of zone z now? (The rule alone, for tests and reports.)
 struct watermark_request {
@@ -275,6 +260,12 @@ uint64_t charged_pages(const page_allocator& pa) noexcept;
 uint64_t free_pages_total(const page_allocator& pa) noexcept;
 /// Copies failure record number `sequence` (1-based). Return: false if it is not kept any more or not there yet.
 bool read_failure(page_allocator& pa, uint64_t sequence, alloc_failure& result) noexcept;
+
+/// The same for the record of a long sleep.
+bool read_sleep(page_allocator& pa, uint64_t sequence, sleep_record& result) noexcept;
+
+/// Lets requests go on that wait for kswapd: free memory is back above half of min, or kswapd does not get on. Context: any.
+void end_throttling(page_allocator& pa) noexcept;
 
 /// Walks every structure under its locks and compares descriptors, bitmaps, lists and counters. Return: nullptr, or what is wrong.
 const char* page_alloc_is_valid(page_allocator& pa) noexcept;

@@ -3,8 +3,7 @@
 // States.   Records are a ring by sequence number; a record being written is marked by sequence 0. The report goes out as several
 //           messages, in the kernel's form with the counters that exist here, at most 10 in 5 seconds.
 // Locks.    Each zone's for the moment of its snapshot. Context: any; nested slow paths that find a lock busy leave that zone's lines out.
-// Ordering. pairs: failure_record - a sequence lock: number 0, the words, the number, each released after the one before; a reader
-//           acquires the number, the words and the number again, and has a record only if both numbers are the one it asked for.
+// Ordering. record_ring.hpp
 // Kernel.   warn_alloc's text. An order of MAX_ORDER and more is one line, where the kernel has a WARNING with registers.
 // Tests.    tests/unit/page_alloc/report_test.cpp
 #include "page_alloc/internal.hpp"
@@ -161,17 +160,6 @@ void warn(page_allocator& pa, const request& r) noexcept {
     if (ops.report != nullptr) ops.report(ops.context, r.gfp);
 }
 
-constexpr size_t nr_record_words = sizeof(failure_slot::words) / sizeof(uint64_t);
-using record_words = uint64_t[nr_record_words];
-
-void store_record(failure_slot& slot, const alloc_failure& f) noexcept {
-  record_words words = {};
-  __builtin_memcpy(words, &f, sizeof f);
-  slot.sequence.store_relaxed(0);
-  for (size_t i = 0; i < nr_record_words; ++i) slot.words[i].store_release(words[i]);  // pairs: failure_record
-  slot.sequence.store_release(f.sequence);                                             // pairs: failure_record
-}
-
 void keep_record(page_allocator& pa, const request& r, chain_step reached) noexcept {
   const uint64_t sequence = pa.failure_sequence.fetch_add_relaxed(1) + 1;
   const zone& z = pa.zones[raw(r.highest)];
@@ -195,12 +183,13 @@ void keep_record(page_allocator& pa, const request& r, chain_step reached) noexc
   plat::thread_name(f.comm, sizeof f.comm);
   f.nr_pcs = capture_stack(f.pcs, printk_max_pcs);
   f.cache = r.cache;
-  store_record(pa.failures[(sequence - 1) % nr_failure_records], f);
+  pa.failures[(sequence - 1) % nr_failure_records].store(f);
 }
 
 }  // namespace
 
 void fail_request(page_allocator& pa, const request& r, chain_step reached, bool injected) noexcept {
+  if (may_block(r.gfp)) current().last_wait = static_cast<uint8_t>(r.outcome);
   if (r.quiet) return;
   pa.stats.pgalloc_fail.fetch_add_relaxed(1);
   keep_record(pa, r, reached);
@@ -247,16 +236,42 @@ void report_bad_page(page_allocator& pa, const page* p, const char* what) noexce
 }
 
 bool read_failure(page_allocator& pa, uint64_t sequence, alloc_failure& result) noexcept {
-  if (sequence == 0) return false;
-  const failure_slot& slot = pa.failures[(sequence - 1) % nr_failure_records];
-  if (slot.sequence.load_acquire() != sequence) return false;  // pairs: failure_record
-  record_words words;
-  for (size_t i = 0; i < nr_record_words; ++i) words[i] = slot.words[i].load_acquire();  // pairs: failure_record
-  alloc_failure copy;
-  __builtin_memcpy(&copy, words, sizeof copy);
-  if (slot.sequence.load_acquire() != sequence || copy.sequence != sequence) return false;  // pairs: failure_record
-  result = copy;
-  return true;
+  return sequence != 0 && pa.failures[(sequence - 1) % nr_failure_records].load(sequence, result);
+}
+
+void report_deadlock(page_allocator& pa, const request& r, uint32_t threads) noexcept {
+  uint32_t missed = 0;
+  if (!pa.deadlock_reports.allow(plat::now_ns(), missed)) return;
+  const report_guard guard;
+  if (guard.nested()) return;
+  message m;
+  m.text().str("memory deadlock: all ").dec(threads).str(" threads of the process have waited for memory for over a second, and nobody is");
+  m.text().str(" left to free any: raise mem=, register caches that can give back, or let waits end (vm.alloc_wait_ms, a deadline)");
+  m.text().str("\norder:").dec(r.order);
+  append_mode(m.text(), r.gfp);
+  append_task(m.text());
+  const void* pcs[printk_max_pcs];
+  const unsigned n = capture_stack(pcs, printk_max_pcs);
+  m.send(log_level::err, pcs, n);
+  report_totals(pa);
+}
+
+void report_hopeless(const request& r, uint64_t largest) noexcept {
+  const report_guard guard;
+  if (guard.nested()) return;
+  message m;
+  m.text().str("a request for ").dec(r.n).str(" pages is refused at once: no zone that it may use will ever have so many to give;");
+  m.text().str(" the most is ").dec(largest).str(" (raise mem=)");
+  m.send(log_level::warning);
+}
+
+void keep_sleep_record(page_allocator& pa, sleep_record& record) noexcept {
+  record.sequence = pa.sleep_sequence.fetch_add_relaxed(1) + 1;
+  pa.sleeps[(record.sequence - 1) % nr_sleep_records].store(record);
+}
+
+bool read_sleep(page_allocator& pa, uint64_t sequence, sleep_record& result) noexcept {
+  return sequence != 0 && pa.sleeps[(sequence - 1) % nr_sleep_records].load(sequence, result);
 }
 
 }  // inline namespace

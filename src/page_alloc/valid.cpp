@@ -287,17 +287,12 @@ uint64_t free_pages_total(const page_allocator& pa) noexcept {
   return sum;
 }
 
-uint64_t nr_freed_pages(const page_allocator& pa) noexcept {
-  uint64_t freed = pa.stats.pgfree.load_relaxed();
-  for (const zone& z : pa.zones)
-    for (unsigned cpu = 0; z.nr_blocks != 0 && cpu < pa.nr_cpus; ++cpu) freed += z.per_cpu[cpu].nr_freed.load_relaxed();
-  return freed;
-}
-
 void page_alloc_read_totals(const page_allocator& pa, page_alloc_totals& totals) noexcept {
   const page_alloc_stats& s = pa.stats;
+  uint64_t allocstall = 0;
+  for (const atomic<uint64_t>& of_zone : s.allocstall) allocstall += of_zone.load_relaxed();
   totals = {s.pgalloc.load_relaxed(),          s.pgfree.load_relaxed(),
-            s.pgalloc_fail.load_relaxed(),     s.allocstall.load_relaxed(),
+            s.pgalloc_fail.load_relaxed(),     allocstall,
             s.pages_given_back.load_relaxed(), s.blocks_given_back.load_relaxed(),
             s.blocks_opened.load_relaxed(),    0,
             s.cpu_list_drains.load_relaxed(),  s.reserve_used.load_relaxed(),

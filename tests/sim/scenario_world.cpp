@@ -19,7 +19,6 @@ core_world* hooked = nullptr;  // whose load's platform calls fail
 
 core_world::core_world(world& w, const load& wanted, coverage& seen) : w_(w), load_(wanted), seen_(seen), m_(w.make<machine>()) {
   machine_config config;
-  config.kswapd = kswapd_mode::off;  // unless a test asks for it
   config.cgroup = false;
   config_error error;
   const std::string& parameters = load_.parameters[w.random(load_.parameters.size())];
@@ -275,8 +274,26 @@ void core_world::forget_callback_calls() {
   for (actor* other : actors_) other->reclaimable.calls = 0;
 }
 
+bool core_world::can_never_fit(const ask& asked) {
+  if (asked.kind != ask::what::block && asked.kind != ask::what::run) return false;
+  const unsigned highest = highest_zone(asked.gfp);
+  for (unsigned i = 0; i <= highest; ++i) {
+    const zone& z = m_.zones[i];
+    if (z.nr_blocks == 0) continue;
+    uint64_t floor = z.watermarks[0];
+    if (has(asked.gfp, gfp::high)) {
+      if (m_.config.policy == reserve_policy::linux6_1)
+        floor -= floor / 2;
+      else if (!has(asked.gfp, gfp::nomemalloc))
+        floor = 0;
+    }
+    if (asked.pages + floor + z.lowmem_reserve[highest] <= z.managed_most) return false;
+  }
+  return true;
+}
+
 bool core_world::callback_was_passed_over(const ask& asked) {
-  if (!has(asked.gfp, gfp::direct_reclaim) || has(asked.gfp, gfp::memalloc)) return false;
+  if (!has(asked.gfp, gfp::direct_reclaim) || has(asked.gfp, gfp::memalloc) || can_never_fit(asked)) return false;
   // A pass asks in turn until it has what it needs; how many passes there are depends on the flags.
   if (pages_reclaimed_ >= (asked.kind == ask::what::block || asked.kind == ask::what::run ? asked.pages : 1)) return false;
   for (const actor* other : actors_) {

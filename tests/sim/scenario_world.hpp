@@ -85,6 +85,8 @@ class core_world {
   void allocate(actor& me);
   void on_null(actor& me, const ask& asked, bool exact);
   void check_null(const ask& asked, bool nested);
+  /// More pages than any zone that the flags allow could ever give: refused before anybody is asked.
+  bool can_never_fit(const ask& asked);
   /// A callback that the flags allow has pages and was not asked, though those that were asked gave too little.
   bool callback_was_passed_over(const ask& asked);
   void forget_callback_calls();

@@ -29,6 +29,7 @@ TEST(Atomic, OperationsReturnAndLeaveWhatTheyPromise) {
   EXPECT_EQ(a.fetch_or_relaxed(3), 8u);
   EXPECT_EQ(a.fetch_and_relaxed(9), 11u);
   EXPECT_EQ(a.fetch_or_release(2), 9u);
+  EXPECT_EQ(a.fetch_or_acq_rel(8), 11u);
   EXPECT_EQ(a.peek(), 11u);
   uint32_t expected = 1;
   EXPECT_FALSE(a.try_cmpxchg_relaxed(expected, 2));
