@@ -21,7 +21,11 @@ namespace {
 constexpr gfp_t malloc_gfp = gfp::kernel | gfp::nowarn;
 constexpr size_t largest_request = static_cast<size_t>(PTRDIFF_MAX);
 
-void malloc_defaults(machine_config& config) noexcept { config.reserve_backed_kbytes = 128; }
+/// A program that never made a thread gets none, and one that did finds no thread that it did not make.
+void malloc_defaults(machine_config& config) noexcept {
+  config.reserve_backed_kbytes = 128;
+  config.kswapd = kswapd_mode::off;
+}
 
 /// Without a machine there is no memory for the program, and no way on.
 KMEM_COLD machine* give_up() noexcept {

@@ -119,6 +119,12 @@ bool parse_reserve_backed(piece value, machine_config& c) noexcept {
 
 bool parse_alloc_wait(piece value, machine_config& c) noexcept { return parse_integer(value, 0, ~uint32_t{0}, c.alloc_wait_ms); }
 
+bool parse_kswapd(piece value, machine_config& c) noexcept {
+  if (!equal(value, "0") && !equal(value, "1") && !equal(value, "auto")) return false;
+  c.kswapd = equal(value, "0") ? kswapd_mode::off : equal(value, "1") ? kswapd_mode::on : kswapd_mode::when_threaded;
+  return true;
+}
+
 bool parse_sleep_record(piece value, machine_config& c) noexcept { return parse_integer(value, 0, ~uint32_t{0}, c.sleep_record_ms); }
 
 bool parse_cpus(piece value, machine_config& c) noexcept {
@@ -190,6 +196,9 @@ constexpr parameter table[] = {
     {{"vm.alloc_wait_ms", "milliseconds", "0", "vm.alloc_wait_ms=100",
       "How long an allocation that may sleep waits for memory before it fails."},
      parse_alloc_wait},
+    {{"vm.kswapd", "auto, 0 or 1", "auto", "vm.kswapd=1",
+      "Whether a thread reclaims in the background. auto: once the process has a second thread; 0 in the malloc replacement."},
+     parse_kswapd},
     {{"vm.sleep_record_ms", "milliseconds", "100", "vm.sleep_record_ms=10",
       "Waits for memory that take this long or longer leave a record: who waited, how long, and who woke it."},
      parse_sleep_record},

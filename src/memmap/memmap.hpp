@@ -16,6 +16,8 @@ KMEM_BUILD_NAMESPACE {
 
 /// Who may use the last pages. spec: GFP_ATOMIC down to the last free page. linux6_1: the depths of Linux 6.1.
 enum class reserve_policy : uint8_t { spec, linux6_1 };
+/// Whether a thread of the library's own reclaims in the background. when_threaded: once the process has a second thread.
+enum class kswapd_mode : uint8_t { off, on, when_threaded };
 
 /// Everything that can be configured, with the kernel's parameter names where it has one. Sizes in bytes; 0 = "choose".
 struct machine_config {
@@ -35,6 +37,7 @@ struct machine_config {
   uint64_t reserve_backed_kbytes = ~uint64_t{0};  // vm.reserve_backed_kbytes: pre-faulted part of the reserve; ~0: all of min
   uint64_t kmalloc_max = 0;                       // kmalloc_max=: largest kmalloc; 0: MAX_ORDER block
   uint32_t alloc_wait_ms = 0;                     // vm.alloc_wait_ms
+  kswapd_mode kswapd = kswapd_mode::when_threaded;  // vm.kswapd=
   uint32_t sleep_record_ms = 100;                 // vm.sleep_record_ms
   uint32_t cpus = 0;                              // possible CPUs; 0: the platform's
   bool cgroup = true;                             // look for a container's limit when mem is 0

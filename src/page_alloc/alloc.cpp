@@ -110,6 +110,7 @@ zone_result take_from_zone(page_allocator& pa, zone& z, request& r, uint64_t flo
 bool take_reserve_page(page_allocator& pa, zone& z, request& r, uint64_t floor) noexcept {
   if (r.kind == request_kind::charge || r.n != 1 || !above_floor(z, 1, floor)) return false;
   const pfn_t pfn = reserve_take(pa, z);
+  if (!may_block(r.gfp)) note_reserve_use(pa, z);
   if (pfn.is_none()) return false;
   r.run = {};
   r.run.first = pfn;
@@ -229,6 +230,7 @@ bool acquire_pages(page_allocator& pa, request& r) noexcept {
     fail_request(pa, r, chain_step::lists, true);
     return false;
   }
+  if (KMEM_UNLIKELY(pa.reserve_grown.load_relaxed() != 0) && may_block(r.gfp) && current().depth == 0) decay_reserves(pa, plat::now_ns());
   return first_attempt(pa, r) || alloc_slow(pa, r);
 }
 

@@ -70,6 +70,7 @@ void page_alloc_fork_child(page_allocator& pa) noexcept {
     if (was_taken(pa, number) || current().depth == current().fork_levels) lock.reinit_after_fork();
   });
   forget_waiters(pa);
+  pa.refilling.store_relaxed(0);
   if (current().depth != current().fork_levels) return;  // the frame below counts on what it has seen
   recount(pa, pa.memalloc_pool);
   recount(pa, pa.deferred);

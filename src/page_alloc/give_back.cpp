@@ -226,6 +226,16 @@ uint64_t give_back_zone(page_allocator& pa, zone& z, uint64_t n, bool single_pag
   return keep_committed && total > n ? n : total;
 }
 
+void make_room_for_block(page_allocator& pa, order_t order, zone_idx highest) noexcept {
+  const uint64_t n = nr_pages(order).raw();
+  for (unsigned i = raw(highest) + 1; i-- != 0;) {
+    zone& z = pa.zones[i];
+    if (z.nr_blocks == 0 || z.fixed_pfns || zone_free(z) < n) continue;
+    const uint64_t headroom = zone_headroom(z);
+    if (headroom >= n || headroom + give_back_zone(pa, z, n - headroom, true, false) >= n) return;
+  }
+}
+
 uint64_t give_back(page_allocator& pa, uint64_t n, bool single_pages) noexcept {
   drain_cpu_pages(pa, false);
   uint64_t given = 0;

@@ -193,7 +193,8 @@ void set_reserve_targets(page_allocator& pa) noexcept {
   const uint64_t backed = pa.config.reserve_backed_kbytes == ~uint64_t{0} ? all : pages_in_bytes(pa.config.reserve_backed_kbytes << 10);
   for (zone& z : pa.zones) {
     const uint64_t min = z.watermarks[static_cast<unsigned>(watermark::min)];
-    z.reserve_target = z.managed_most == 0 ? 0 : backed < all ? min * backed / all : min;
+    z.reserve_base = z.managed_most == 0 ? 0 : backed < all ? min * backed / all : min;
+    z.reserve_target.store_relaxed(z.reserve_base);
   }
   constexpr uint64_t pool_least = 4, pool_most = 64, pool_share = 512;  // arbitrary: what one reclaimer needs to free something
   const uint64_t pool = pa.zones[raw(zone_idx::normal)].managed_most / pool_share;
@@ -233,6 +234,8 @@ void forget(page_allocator& pa) noexcept {
                             &pa.deadlock_reports})
     limit->reset();
   pa.metadata_allowance = pa.memalloc_pool_target = 0;
+  pa.reserve_grown.store_relaxed(0);
+  pa.refilling.store_relaxed(0);
   pa.follows_groups = false;
   pa.fresh_blocks.store_relaxed(0);
   pa.withheld.store_relaxed(0);

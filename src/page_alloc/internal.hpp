@@ -170,6 +170,8 @@ bool reserve_put(page_allocator& pa, zone& z, pfn_t pfn) noexcept;
 /// Moves the whole reserve into the free areas, where it may form larger blocks. Return: pages.
 uint64_t dissolve_reserve(page_allocator& pa, zone& z) noexcept;
 bool reserve_is_low(const page_allocator& pa) noexcept;
+/// A request that may not wait came to the reserve. If it is empty now, it was too small, and is to become larger. Context: any.
+void note_reserve_use(page_allocator& pa, zone& z) noexcept;
 
 // ---- freeing (free.cpp) --------------------------------------------------------------------------------------------------------------
 

@@ -70,7 +70,11 @@ struct zone {
   uint64_t watermarks[3] = {};             // pages; min, low, high
   uint64_t lowmem_reserve[nr_zones] = {};  // pages kept from requests whose highest zone is [i]
   page_stack reserve;                      // backed, pre-faulted; part of free
-  uint64_t reserve_target = 0;             // pages
+  uint64_t reserve_base = 0;               // pages that are backed from the start, and again when more are not needed
+  atomic<uint64_t> reserve_target{0};      // pages, from reserve_base to min: as many as atomic requests have shown a need for
+  atomic<uint64_t> reserve_uses{0};        // pages that requests which may not wait took out of the reserve
+  atomic<uint64_t> reserve_uses_seen{0};   // as of the last look whether it can shrink
+  atomic<uint64_t> reserve_decay_ns{0};    // when to look next
   cpu_pages* per_cpu = nullptr;            // [nr_cpus]
   uint32_t cpu_batch = 0, cpu_high = 0;
 };
@@ -143,6 +147,8 @@ struct page_allocator : memory_map {
   atomic<uint64_t> withheld{0};       // pages of the limit that the groups do not leave any more; changed under NORMAL's lock
   page_stack memalloc_pool;           // for __GFP_MEMALLOC and reclaimers; pages of NORMAL, neither free nor charged
   uint64_t memalloc_pool_target = 0;  // pages
+  atomic<uint32_t> refilling{0};      // somebody fills the reserves and the pool
+  atomic<uint32_t> reserve_grown{0};  // some reserve may be larger than at the start, and shrink again
   reclaim_ops ops[nr_reclaim_ops];
   bool has_kswapd = false;            // one of ops wakes it
   page_stack deferred;                // pages freed where no lock could be taken
@@ -232,8 +238,25 @@ uint64_t drain_cpu_pages(page_allocator& pa, bool may_wait) noexcept;
 /// Gives free page blocks (and, if asked, single free pages) back to the system until `n` pages are or nothing is left. Return: pages given
 /// back. Context: may do system calls; holds no lock over them.
 uint64_t give_back(page_allocator& pa, uint64_t n, bool single_pages) noexcept;
-/// Fills the reserve and the reclaimers' pool up to their targets. May sleep.
+/// Fills the reserve and the reclaimers' pool up to their targets, unless another thread does just now. May sleep.
 void refill_reserve(page_allocator& pa) noexcept;
+/// Halves what a reserve has grown by if nobody needed it for a while (reserve_decay_after_ns), and gives the memory back.
+/// Return: whether a reserve is still larger than at the start: then come again. Context: may sleep; no lock held.
+bool decay_reserves(page_allocator& pa, uint64_t now_ns) noexcept;
+inline constexpr uint64_t reserve_decay_after_ns = 10'000'000'000;  // arbitrary
+
+// For background reclaim. Zones up to `highest` count, with what they keep from requests for `highest`.
+/// Is one of them above its watermark with n pages taken?
+bool some_zone_above(const page_allocator& pa, watermark mark, uint64_t n, zone_idx highest) noexcept;
+/// Pages that are missing until that is so with one page; 0 if it is.
+uint64_t pages_missing(const page_allocator& pa, watermark mark, zone_idx highest) noexcept;
+/// Pages by which all of them together are below their watermarks: if so many come free, one of them is there, whichever they belong to.
+uint64_t pages_below(const page_allocator& pa, watermark mark, zone_idx highest) noexcept;
+/// Pages that were ever freed: moves whenever somebody frees. Context: any; looks at every CPU's lists.
+uint64_t nr_freed_pages(const page_allocator& pa) noexcept;
+/// Gives scattered pages back until a block of 2^order can be backed in one piece, for requests that cannot do that themselves. Context:
+/// may sleep; no lock held.
+void make_room_for_block(page_allocator& pa, order_t order, zone_idx highest) noexcept;
 
 /// The watermark test: may a request of 2^order with these rights take pages of zone z now? (The rule alone, for tests and reports.)
 struct watermark_request {

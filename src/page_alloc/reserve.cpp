@@ -4,6 +4,9 @@
 //           decided by watermarks alone. The pool's pages are `taken` for good: neither free nor charged until somebody pops one.
 // Refill.   Slow paths that may block fill both up to their targets and fault the pages in. Besides, a freed page goes to a reserve that
 //           is not full before anywhere else, touched once: in a process that never blocks the reserve comes back, too.
+// Target.   Not all of min need be backed from the start (vm.reserve_backed_kbytes). A reserve that an atomic request has emptied doubles
+//           its target, up to min; the half of what it grew by goes after each reserve_decay_after_ns without use, down to the start:
+//              reserve_base <= reserve_target <= min
 // Locks.    None for push and pop: any context, nested slow paths included. The zone's lock while pages are fetched.
 // Ordering. pairs: page_stack - a push releases the page's link and the pages behind it, the pop that gets it acquires them. The tag makes
 //           a head that was popped and pushed again in between differ. A link read from a page that is gone is thrown away by the tag.
@@ -17,6 +20,7 @@ namespace {
 
 constexpr uint64_t pfn_bits = 0xffffffffu;
 constexpr uint64_t tag_unit = uint64_t{1} << 32;
+constexpr uint64_t reserve_least = 8;  // pages; arbitrary: the first step of a reserve that began with none, and the last one down
 
 constexpr pfn_t head_of(uint64_t word) noexcept { return pfn_t(static_cast<uint32_t>(word & pfn_bits)); }
 constexpr uint64_t word_for(uint64_t old, pfn_t pfn) noexcept { return ((old & ~pfn_bits) + tag_unit) | pfn.raw(); }
@@ -62,6 +66,22 @@ uint64_t fetch(page_allocator& pa, zone& z, unsigned order, uint64_t wanted, uin
     request.n = uint64_t{1} << --order;
     request.order = order;
   }
+}
+
+/// Moves pages from the reserve into the free areas until `left` are left. Return: how many.
+uint64_t shrink_to(page_allocator& pa, zone& z, uint64_t left) noexcept {
+  nest_guard guard;
+  if (!acquire(z.lock)) return 0;
+  uint64_t moved = 0;
+  for (; z.reserve.nr_pages.load_relaxed() > left; ++moved) {
+    const pfn_t pfn = stack_pop(pa, z.reserve);
+    if (pfn.is_none()) break;
+    pa.page_of(pfn).kind = page_kind::free;
+    z.taken.fetch_add_relaxed(1);  // put_locked takes it off again
+    put_locked(pa, z, pfn, 1, false);
+  }
+  z.lock.unlock();
+  return moved;
 }
 
 void return_pages(page_allocator& pa, zone& z, pfn_t first, uint64_t n) noexcept {
@@ -146,7 +166,7 @@ pfn_t reserve_take(page_allocator& pa, zone& z) noexcept {
 }
 
 bool reserve_put(page_allocator& pa, zone& z, pfn_t pfn) noexcept {
-  if (z.reserve.nr_pages.load_relaxed() >= z.reserve_target) return false;
+  if (z.reserve.nr_pages.load_relaxed() >= z.reserve_target.load_relaxed()) return false;
   touch(pa, pfn);
   page& p = pa.page_of(pfn);
   p.kind = page_kind::reserve;
@@ -157,29 +177,58 @@ bool reserve_put(page_allocator& pa, zone& z, pfn_t pfn) noexcept {
   return true;
 }
 
-uint64_t dissolve_reserve(page_allocator& pa, zone& z) noexcept {
-  nest_guard guard;
-  if (!acquire(z.lock)) return 0;
-  uint64_t moved = 0;
-  for (pfn_t pfn = stack_pop(pa, z.reserve); !pfn.is_none(); pfn = stack_pop(pa, z.reserve), ++moved) {
-    pa.page_of(pfn).kind = page_kind::free;
-    z.taken.fetch_add_relaxed(1);  // put_locked takes it off again
-    put_locked(pa, z, pfn, 1, false);
-  }
-  z.lock.unlock();
-  return moved;
+uint64_t dissolve_reserve(page_allocator& pa, zone& z) noexcept { return shrink_to(pa, z, 0); }
+
+void note_reserve_use(page_allocator& pa, zone& z) noexcept {
+  z.reserve_uses.fetch_add_relaxed(1);
+  if (z.reserve.nr_pages.load_relaxed() != 0) return;
+  const uint64_t most = z.watermarks[static_cast<unsigned>(watermark::min)];
+  uint64_t target = z.reserve_target.load_relaxed();
+  if (target >= most) return;
+  const uint64_t doubled = target < reserve_least ? reserve_least : 2 * target;
+  if (z.reserve_target.try_cmpxchg_relaxed(target, doubled < most ? doubled : most)) pa.reserve_grown.store_relaxed(1);
+}
+
+namespace {
+
+/// The next step down of a reserve that has grown, if it is time. Return: whether it is still larger than at the start.
+bool decay(page_allocator& pa, zone& z, uint64_t now_ns) noexcept {
+  uint64_t target = z.reserve_target.load_relaxed();
+  if (target <= z.reserve_base) return false;
+  uint64_t due = z.reserve_decay_ns.load_relaxed();
+  if (now_ns < due || !z.reserve_decay_ns.try_cmpxchg_relaxed(due, now_ns + reserve_decay_after_ns)) return true;
+  const uint64_t uses = z.reserve_uses.load_relaxed();
+  if (z.reserve_uses_seen.exchange_relaxed(uses) != uses) return true;
+  const uint64_t surplus = target - z.reserve_base, next = surplus < reserve_least ? z.reserve_base : z.reserve_base + surplus / 2;
+  if (!z.reserve_target.try_cmpxchg_relaxed(target, next)) return true;  // an atomic request needs more just now
+  const uint64_t moved = shrink_to(pa, z, next);
+  if (moved != 0) give_back_zone(pa, z, moved, true, false);
+  return next > z.reserve_base;
+}
+
+}  // namespace
+
+bool decay_reserves(page_allocator& pa, uint64_t now_ns) noexcept {
+  // Cleared before the zones are looked at, so that a reserve that grows meanwhile is not forgotten.
+  if (pa.reserve_grown.exchange_relaxed(0) == 0) return false;
+  bool larger = false;
+  for (zone& z : pa.zones) larger |= decay(pa, z, now_ns);
+  if (larger) pa.reserve_grown.store_relaxed(1);
+  return larger;
 }
 
 bool reserve_is_low(const page_allocator& pa) noexcept {
   for (const zone& z : pa.zones)
-    if (z.reserve.nr_pages.load_relaxed() < z.reserve_target / 2) return true;
+    if (z.reserve.nr_pages.load_relaxed() < z.reserve_target.load_relaxed() / 2) return true;
   return pa.memalloc_pool.nr_pages.load_relaxed() < pa.memalloc_pool_target / 2;
 }
 
 void refill_reserve(page_allocator& pa) noexcept {
+  if (pa.refilling.exchange_relaxed(1) != 0) return;  // two at once would take twice what is missing
   for (zone& z : pa.zones)
-    if (z.nr_blocks != 0) fill(pa, z, z.reserve, z.reserve_target, true);
+    if (z.nr_blocks != 0) fill(pa, z, z.reserve, z.reserve_target.load_relaxed(), true);
   fill(pa, pa.zones[raw(zone_idx::normal)], pa.memalloc_pool, pa.memalloc_pool_target, false);
+  pa.refilling.store_relaxed(0);
 }
 
 }  // inline namespace

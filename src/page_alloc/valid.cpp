@@ -287,6 +287,13 @@ uint64_t free_pages_total(const page_allocator& pa) noexcept {
   return sum;
 }
 
+uint64_t nr_freed_pages(const page_allocator& pa) noexcept {
+  uint64_t freed = pa.stats.pgfree.load_relaxed();
+  for (const zone& z : pa.zones)
+    for (unsigned cpu = 0; z.nr_blocks != 0 && cpu < pa.nr_cpus; ++cpu) freed += z.per_cpu[cpu].nr_freed.load_relaxed();
+  return freed;
+}
+
 void page_alloc_read_totals(const page_allocator& pa, page_alloc_totals& totals) noexcept {
   const page_alloc_stats& s = pa.stats;
   uint64_t allocstall = 0;

@@ -111,6 +111,42 @@ uint64_t watermark_floor(const page_allocator& pa, const zone& z, const watermar
   return no_wait ? half - half / 4 : half;
 }
 
+namespace {
+
+/// Free pages that a zone must have more than, so that a request for `highest` finds it above a watermark.
+uint64_t mark_for(const zone& z, watermark mark, zone_idx highest) noexcept {
+  return z.watermarks[static_cast<unsigned>(mark)] + z.lowmem_reserve[raw(highest)];
+}
+
+}  // namespace
+
+bool some_zone_above(const page_allocator& pa, watermark mark, uint64_t n, zone_idx highest) noexcept {
+  for (unsigned i = 0; i <= raw(highest); ++i)
+    if (pa.zones[i].nr_blocks != 0 && above_floor(pa.zones[i], n, mark_for(pa.zones[i], mark, highest))) return true;
+  return false;
+}
+
+uint64_t pages_missing(const page_allocator& pa, watermark mark, zone_idx highest) noexcept {
+  uint64_t least = ~uint64_t{0};
+  for (unsigned i = 0; i <= raw(highest); ++i) {
+    const zone& z = pa.zones[i];
+    if (z.nr_blocks == 0) continue;
+    const uint64_t wanted = mark_for(z, mark, highest) + 1, free = zone_free(z);
+    const uint64_t missing = free < wanted ? wanted - free : 0;
+    if (missing < least) least = missing;
+  }
+  return least != ~uint64_t{0} ? least : 0;
+}
+
+uint64_t pages_below(const page_allocator& pa, watermark mark, zone_idx highest) noexcept {
+  uint64_t sum = 0;
+  for (unsigned i = 0; i <= raw(highest); ++i) {
+    const uint64_t wanted = mark_for(pa.zones[i], mark, highest), free = zone_free(pa.zones[i]);
+    if (pa.zones[i].nr_blocks != 0 && free < wanted) sum += wanted - free;
+  }
+  return sum;
+}
+
 uint64_t floor_for(const page_allocator& pa, const zone& z, const watermark_request& wanted, zone_idx highest) noexcept {
   const uint64_t floor = watermark_floor(pa, z, wanted);
   if (has(wanted.gfp, gfp::memalloc) && !has(wanted.gfp, gfp::nomemalloc)) return floor;

@@ -14,7 +14,9 @@ KMEM_BUILD_NAMESPACE {
 namespace {
 
 uint64_t reclaim_op(void* context, gfp_t gfp, uint64_t nr_pages) noexcept {
-  return run_callbacks(*static_cast<machine*>(context), gfp, nr_pages);
+  machine& m = *static_cast<machine*>(context);
+  // Atomic requests may have left less than min: an ordinary one finds nothing before that is made up for, too.
+  return run_callbacks(m, gfp, nr_pages + pages_below(m, watermark::min, gfp_zone(gfp)));
 }
 
 void forget_callbacks(machine& m) noexcept {
@@ -35,6 +37,7 @@ err init_upper_layers(machine& m) noexcept {
     result = vmalloc_init(m);
     if (result == err::ok) {
       result = register_reclaim_ops(m, {.context = &m, .reclaim = reclaim_op});
+      if (result == err::ok) result = kswapd_init(m);
       if (result == err::ok) return result;
       vmalloc_destroy(m);
     }
@@ -72,6 +75,7 @@ err machine_init(machine& m, const machine_config& config, config_error& error) 
 }
 
 bool machine_destroy(machine& m) noexcept {
+  kswapd_stop(m);
   const char* const damage = machine_is_valid(m);
   if (damage != nullptr) {
     printk(log_level::err, damage, __builtin_strlen(damage));
@@ -138,6 +142,7 @@ void machine_fork_child(machine& m) noexcept {
   const bool alone = m.callbacks_fork.held, nested = current().depth != current().fork_levels;
   fork_child(m.callbacks_lock, m.callbacks_fork);
   end_fork_level();
+  kswapd_fork_child(m);
   if (!alone) return;
   if (!nested) mempools_fork_child(m);
   // Other threads are gone, and with them what they had been running.

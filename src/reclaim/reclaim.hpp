@@ -2,6 +2,7 @@
 #pragma once
 #include <kmem/reclaim.hpp>
 
+#include "reclaim/kswapd.hpp"
 #include "reclaim/mempool.hpp"
 #include "reclaim/sheaf.hpp"
 
@@ -30,6 +31,7 @@ struct machine final : vmalloc_allocator {
   atomic<uint32_t> nr_callbacks{0};   // used entries; written under callbacks_lock
   atomic<uint32_t> next_callback{0};  // where the next round starts, so that all are asked in turn
   atomic<uint32_t> callback_ends{0};  // futex word: raised whenever a callback returns
+  kswapd_state kswapd;
   mempool* mempools KMEM_GUARDED_BY(callbacks_lock) = nullptr;
 };
 

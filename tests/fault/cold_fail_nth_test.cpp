@@ -78,6 +78,7 @@ const cold_call calls[] = {
 
 machine_config config_of(const char* parameters) {
   machine_config config;
+  config.kswapd = kswapd_mode::off;  // unless a test asks for it
   config.cgroup = false;
   config_error error;
   EXPECT_TRUE(parse_config(parameters, config, error)) << error.text;

@@ -70,6 +70,7 @@ class ops_machine {
     before_ = set_printk_sink(quiet_sink);
     set_context_policy(context_policy::count);
     machine_config config;
+    config.kswapd = kswapd_mode::off;  // unless a test asks for it
     config.cgroup = false;
     config_error error;
     if (!parse_config(parameters.c_str(), config, error) || machine_init(*machine_, config, error) != err::ok)

@@ -76,6 +76,7 @@ class promise_machine {
   /// `container`: where /proc and /sys are looked for, so that a test can play a container; nullptr: no limit of a container's counts.
   explicit promise_machine(const char* parameters, const char* container = nullptr) : machine_(new machine) {
     machine_config config;
+    config.kswapd = kswapd_mode::off;  // unless a test asks for it
     config.cgroup = container != nullptr;
     if (container != nullptr) config.path_prefix = container;
     config_error error;

@@ -91,6 +91,7 @@ TEST(SimSpecial, SectionsAreOpenedOnce) {
         auto& m = w.make<machine>();
         auto& got = w.make<std::map<uint32_t, page*>>();
         machine_config config;
+        config.kswapd = kswapd_mode::off;  // unless a test asks for it
         config_error error;
         KMEM_SIM_CHECK(parse_config("mem=1G", config, error));
         config.cgroup = false;
@@ -130,6 +131,7 @@ TEST(SimSpecial, AMachineThatCannotBeMadeLeavesNothing) {
         [&](world& w) {
           auto& m = w.make<machine>();
           machine_config config;
+          config.kswapd = kswapd_mode::off;  // unless a test asks for it
           config_error error;
           KMEM_SIM_CHECK(parse_config("mem=6M cpus=2", config, error));
           config.cgroup = false;
@@ -162,6 +164,7 @@ TEST(SimSpecial, AMachineThatCannotBeMadeLeavesNothing) {
 struct exhausted {
   explicit exhausted(world& w, const char* parameters) : m(w.make<machine>()) {
     machine_config config;
+    config.kswapd = kswapd_mode::off;  // unless a test asks for it
     config_error error;
     KMEM_SIM_CHECK(parse_config(parameters, config, error));
     config.cgroup = false;

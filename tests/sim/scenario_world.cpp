@@ -19,6 +19,7 @@ core_world* hooked = nullptr;  // whose load's platform calls fail
 
 core_world::core_world(world& w, const load& wanted, coverage& seen) : w_(w), load_(wanted), seen_(seen), m_(w.make<machine>()) {
   machine_config config;
+  config.kswapd = kswapd_mode::off;  // unless a test asks for it
   config.cgroup = false;
   config_error error;
   const std::string& parameters = load_.parameters[w.random(load_.parameters.size())];

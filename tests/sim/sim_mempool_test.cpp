@@ -32,6 +32,7 @@ struct pool_world {
 
   void start(uint32_t min_nr) {
     machine_config config;
+    config.kswapd = kswapd_mode::off;  // unless a test asks for it
     config.cgroup = false;
     config.mem = 8 << 20;
     config_error error;
@@ -115,18 +116,20 @@ TEST(SimMempool, AWaiterThatNobodyServesSaysSoEveryTenSeconds) {
       [](world& w) {
         auto& p = w.make<pool_world>();
         p.start(1);
-        auto& held = w.make<void*>(nullptr);
-        w.spawn("owner", [&p, &held] {
-          held = mempool_alloc(*p.pool, gfp::kernel);
+        auto& all_out = w.make<atomic<uint32_t>>(0u);
+        w.spawn("owner", [&p, &all_out] {
+          void* const held = mempool_alloc(*p.pool, gfp::kernel);
           p.source.dry.store_relaxed(1);
           void* const last = mempool_alloc(*p.pool, gfp::atomic);
+          KMEM_SIM_CHECK(held != nullptr && last != nullptr);
+          all_out.store_relaxed(1);
           atomic<uint32_t> word{0};
           plat::futex_wait(word.word(), 0, 25 * ns_per_second);
           mempool_free(*p.pool, last);
           mempool_free(*p.pool, held);
-        }, 0);
-        w.spawn("waiter", [&p] {
-          while (p.source.dry.load_relaxed() == 0) plat::relax(0);
+        });
+        w.spawn("waiter", [&p, &all_out] {
+          while (all_out.load_relaxed() == 0) plat::relax(0);
           p.use(gfp::kernel);
         });
         w.at_end([&p] { p.end(1); });

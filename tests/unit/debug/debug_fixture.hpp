@@ -14,6 +14,7 @@ class debug_fixture : public ::testing::Test {
   void SetUp() override {
     machine_ = std::make_unique<machine>();
     machine_config config;
+    config.kswapd = kswapd_mode::off;  // unless a test asks for it
     config.cgroup = false;
     config_error error;
     ASSERT_TRUE(parse_config("mem=32M highmem=4M zone_dma=2M", config, error)) << error.text;

@@ -53,7 +53,7 @@ TEST(reserve, atomic_takes_it_to_the_last_page_and_freed_pages_fill_it) {
   EXPECT_EQ(zone_free(z), 0u);
   EXPECT_EQ(z.reserve.nr_pages.load_relaxed(), 0u);
   atomic.release();
-  EXPECT_EQ(z.reserve.nr_pages.load_relaxed(), z.reserve_target);
+  EXPECT_EQ(z.reserve.nr_pages.load_relaxed(), z.reserve_target.load_relaxed());
   EXPECT_EQ(ordinary.take(gfp::nowait | gfp::nowarn), nullptr) << "the reserve is not for everybody";
 }
 
@@ -75,7 +75,169 @@ TEST(reserve, is_refilled_by_slow_paths_that_may_block) {
   EXPECT_EQ(z.reserve.nr_pages.load_relaxed(), 0u);
   m.check();
   refill_reserve(*m);
-  EXPECT_EQ(z.reserve.nr_pages.load_relaxed(), z.reserve_target);
+  EXPECT_EQ(z.reserve.nr_pages.load_relaxed(), z.reserve_target.load_relaxed());
+}
+
+constexpr uint64_t second_ns = 1'000'000'000;
+
+/// A machine with 64 KiB of its reserve backed, under both rules.
+class growing_reserve : public ::testing::TestWithParam<reserve_policy> {
+ protected:
+  growing_reserve() : m_(config()) {}
+  static machine_config config() {
+    machine_config c = small_config();
+    c.reserve_backed_kbytes = 64;
+    c.policy = GetParam();
+    return c;
+  }
+  test_machine& machine() { return m_; }
+  zone& normal() { return m_.normal(); }
+  uint64_t target() { return normal().reserve_target.load_relaxed(); }
+  uint64_t in_reserve() { return normal().reserve.nr_pages.load_relaxed(); }
+  uint64_t min() { return normal().watermarks[0]; }
+  /// What an atomic request does that finds nothing but the reserve, until that is empty.
+  void drain_reserve(held_pages& held) {
+    page_allocator& pa = *m_;
+    held.exhaust(gfp::atomic);
+    while (in_reserve() != 0) {
+      const pfn_t pfn = reserve_take(pa, normal());
+      note_reserve_use(pa, normal());
+      held.pages().push_back(&pa.page_of(pfn));
+    }
+    note_reserve_use(pa, normal());
+  }
+
+ private:
+  test_machine m_;
+};
+
+TEST_P(growing_reserve, doubles_up_to_min_when_atomic_requests_empty_it) {
+  const uint64_t base = normal().reserve_base;
+  ASSERT_EQ(target(), base);
+  ASSERT_LT(base, min() / 4);
+  for (uint64_t before = base; before < min(); before = target()) {
+    held_pages held(*machine());
+    drain_reserve(held);
+    EXPECT_GT(target(), before);
+    EXPECT_LE(target(), min());
+    held.release();
+    EXPECT_EQ(in_reserve(), target()) << "freed pages fill it first";
+    machine().check();
+  }
+  held_pages held(*machine());
+  drain_reserve(held);
+  EXPECT_EQ(target(), min());
+}
+
+TEST_P(growing_reserve, shrinks_by_halves_when_nobody_needs_it) {
+  {
+    held_pages held(*machine());
+    drain_reserve(held);
+    drain_reserve(held);
+  }
+  refill_reserve(*machine());
+  const uint64_t base = normal().reserve_base, grown = target();
+  ASSERT_GT(grown, 2 * base);
+  ASSERT_EQ(in_reserve(), grown);
+  uint64_t now = 100 * second_ns;
+  EXPECT_TRUE(decay_reserves(*machine(), now)) << "it was used";
+  EXPECT_EQ(target(), grown);
+  EXPECT_TRUE(decay_reserves(*machine(), now + 9 * second_ns)) << "too early";
+  EXPECT_EQ(target(), grown);
+  now += reserve_decay_after_ns;
+  EXPECT_TRUE(decay_reserves(*machine(), now));
+  EXPECT_EQ(target(), base + (grown - base) / 2);
+  EXPECT_EQ(in_reserve(), target());
+  machine().check();
+  // A use puts it off.
+  page* const p = &machine()->page_of(reserve_take(*machine(), normal()));
+  note_reserve_use(*machine(), normal());
+  const uint64_t before = target();
+  now += reserve_decay_after_ns;
+  EXPECT_TRUE(decay_reserves(*machine(), now));
+  EXPECT_EQ(target(), before);
+  free_pages(*machine(), p, order_t(0));
+  for (int round = 0; round < 20 && target() > base; ++round) {
+    now += reserve_decay_after_ns;
+    decay_reserves(*machine(), now);
+  }
+  EXPECT_EQ(target(), base);
+  EXPECT_EQ(in_reserve(), base);
+  EXPECT_FALSE(decay_reserves(*machine(), now + reserve_decay_after_ns));
+  machine().check();
+}
+
+TEST_P(growing_reserve, what_it_no_longer_needs_goes_back_to_the_system) {
+  page_allocator& pa = *machine();
+  {
+    held_pages held(pa);
+    drain_reserve(held);
+    drain_reserve(held);
+  }
+  refill_reserve(pa);
+  const uint64_t given = pa.stats.pages_given_back.load_relaxed();
+  uint64_t now = second_ns;
+  for (int round = 0; round < 20; ++round) decay_reserves(pa, now += reserve_decay_after_ns);
+  EXPECT_EQ(target(), normal().reserve_base);
+  EXPECT_GT(pa.stats.pages_given_back.load_relaxed(), given);
+  machine().check();
+}
+
+INSTANTIATE_TEST_SUITE_P(policies, growing_reserve, ::testing::Values(reserve_policy::spec, reserve_policy::linux6_1),
+                         [](const auto& info) { return info.param == reserve_policy::spec ? "spec" : "linux6_1"; });
+
+// An allocation that may sleep takes care of it where there is no kswapd.
+TEST(reserve, is_made_smaller_again_by_slow_paths) {
+  machine_config config = small_config();
+  config.reserve_backed_kbytes = 64;
+  test_machine m(config);
+  zone& z = m.normal();
+  z.reserve_target.store_relaxed(z.watermarks[0]);
+  m->reserve_grown.store_relaxed(1);
+  z.reserve_decay_ns.store_relaxed(1);
+  page* const nobody = alloc_pages(*m, gfp::nowait, order_t(5));
+  EXPECT_EQ(z.reserve_target.load_relaxed(), z.watermarks[0]) << "not in a call that may not sleep";
+  page* const block = alloc_pages(*m, gfp::kernel, order_t(5));
+  EXPECT_LT(z.reserve_target.load_relaxed(), z.watermarks[0]);
+  ASSERT_NE(block, nullptr);
+  free_pages(*m, nobody, order_t(5));
+  free_pages(*m, block, order_t(5));
+  m->reserve_grown.store_relaxed(0);
+}
+
+TEST(background_reclaim, sees_which_zones_are_above_their_watermarks) {
+  machine_config config = small_config();
+  test_machine m(config);
+  zone& z = m.normal();
+  held_pages held(*m);
+  EXPECT_TRUE(some_zone_above(*m, watermark::high, 1, zone_idx::normal));
+  EXPECT_EQ(pages_missing(*m, watermark::high, zone_idx::normal), 0u);
+  held.exhaust(gfp::kernel | gfp::noretry);
+  ASSERT_EQ(zone_free(z), z.watermarks[0]);
+  EXPECT_FALSE(some_zone_above(*m, watermark::high, 1, zone_idx::normal));
+  EXPECT_FALSE(some_zone_above(*m, watermark::min, 1, zone_idx::normal));
+  const uint64_t missing = pages_missing(*m, watermark::low, zone_idx::normal);
+  EXPECT_GT(missing, 0u);
+  EXPECT_LE(missing, z.watermarks[1] - z.watermarks[0] + 1);
+  EXPECT_GE(pages_below(*m, watermark::low, zone_idx::normal), z.watermarks[1] - z.watermarks[0]);
+  EXPECT_EQ(pages_below(*m, watermark::min, zone_idx::normal), 0u);
+  const uint64_t freed = nr_freed_pages(*m);
+  held.release();
+  EXPECT_GT(nr_freed_pages(*m), freed);
+}
+
+TEST(background_reclaim, makes_room_for_a_block_that_can_be_backed_in_one_piece) {
+  test_machine m;
+  zone& z = m.normal();
+  held_pages held(*m);
+  held.exhaust(gfp::atomic);
+  held.release();  // everything backed and scattered over CPU lists and areas
+  drain_cpu_pages(*m, true);
+  const order_t order(9);
+  ASSERT_LT(zone_headroom(z), nr_pages(order).raw());
+  make_room_for_block(*m, order, zone_idx::normal);
+  EXPECT_GE(zone_headroom(z), nr_pages(order).raw());
+  m.check();
 }
 
 TEST(memalloc_pool, serves_those_who_free_memory_when_nothing_is_left) {

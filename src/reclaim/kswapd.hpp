@@ -1,0 +1,40 @@
+// kswapd: the thread that reclaims in the background. Part of the layer `reclaim`; see kswapd.cpp.
+#pragma once
+#include "vmalloc/vmalloc.hpp"
+
+namespace kmem {
+KMEM_BUILD_NAMESPACE {
+struct machine;
+
+enum class kswapd_life : uint32_t { none, starting, running };
+
+struct kswapd_state {
+  atomic<kswapd_life> life{kswapd_life::none};
+  atomic<uint32_t> word{0};          // futex word: 0 asleep, or about to sleep; 1 wanted, or at work
+  atomic<uint32_t> stop{0};
+  atomic<uint32_t> order{0};         // the largest that somebody asked for since it last took work
+  atomic<uint32_t> highest{0};       // the highest zone of those, plus one; 0: nobody asked
+  atomic<uint32_t> hopeless{0};      // it has given up
+  atomic<uint64_t> hopeless_at{0};   // nr_freed_pages() then
+  atomic<uint64_t> start_after_ns{0};  // not to be started before: the system refused a thread
+  uint32_t failures = 0;             // rounds in a row without progress; the thread's own
+  thread_handle thread;
+  // Counters, with the kernel's names. scan: pages that were asked for; steal: pages that were freed.
+  atomic<uint64_t> pgscan_kswapd{0}, pgsteal_kswapd{0};
+  atomic<uint64_t> pageoutrun{0};                    // rounds
+  atomic<uint64_t> kswapd_low_wmark_hit_quickly{0};  // it was woken from the short sleep
+  atomic<uint64_t> kswapd_high_wmark_hit_quickly{0}; // no zone was above high any more after it
+};
+
+/// Rounds without progress after which it sleeps until somebody frees (the kernel's MAX_RECLAIM_RETRIES).
+inline constexpr uint32_t kswapd_rounds = 16;
+
+/// Prepares it, if config.kswapd permits one: the thread starts when it is first needed. After page_alloc_init.
+[[nodiscard]] err kswapd_init(machine& m) noexcept;
+/// Ends the thread and waits for it. It starts again if somebody needs it. Context: may sleep.
+void kswapd_stop(machine& m) noexcept;
+/// In the child of a fork, which has no such thread.
+void kswapd_fork_child(machine& m) noexcept;
+
+}  // inline namespace
+}  // namespace kmem

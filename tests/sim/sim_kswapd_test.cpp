@@ -1,0 +1,161 @@
+// kswapd under every interleaving that seeds find: whoever finds memory below low is heard, and giving up and starting again lose nothing.
+#include <gtest/gtest.h>
+
+#include "reclaim/reclaim.hpp"
+#include "sim/sim_driver.hpp"
+
+namespace kmem::sim_test {
+namespace {
+
+/// A machine with kswapd, and pages that a callback gives back.
+struct kswapd_world {
+  machine m;
+  spinlock lock;
+  page* pages[4096];
+  unsigned nr_pages = 0;
+  atomic<uint32_t> generous{1};
+
+  static uint64_t drop(void* context, gfp_t, uint64_t wanted) noexcept {
+    auto& self = *static_cast<kswapd_world*>(context);
+    if (self.generous.load_relaxed() == 0) return 0;
+    uint64_t freed = 0;
+    for (page* p = nullptr; freed < wanted && (p = self.take()) != nullptr; ++freed) free_pages(self.m, p, order_t(0));
+    return freed;
+  }
+  page* take() {
+    lock.lock();
+    page* const p = nr_pages != 0 ? pages[--nr_pages] : nullptr;
+    lock.unlock();
+    return p;
+  }
+  void add(page* p) {
+    if (p == nullptr) return;
+    lock.lock();
+    KMEM_SIM_CHECK(nr_pages < 4096);
+    pages[nr_pages++] = p;
+    lock.unlock();
+  }
+  void start() {
+    machine_config config;
+    config.cgroup = false;
+    config.mem = 8 << 20;
+    config.cpus = 2;
+    config.kswapd = kswapd_mode::on;
+    config_error error;
+    KMEM_SIM_CHECK(machine_init(m, config, error) == err::ok);
+    KMEM_SIM_CHECK(register_callback(m, {this, drop, gfp::none}) >= 0);
+    simulation::run_alone(true);  // the way there is not what is tried
+    while (some_zone_above(m, watermark::low, 8, zone_idx::normal)) add(alloc_pages(m, gfp::memalloc | gfp::nowarn, order_t(0)));
+    simulation::run_alone(false);
+  }
+  bool sleeps() const { return m.kswapd.word.load_relaxed() == 0; }
+  void end() {
+    KMEM_SIM_CHECK(machine_destroy(m));
+  }
+};
+
+simulation::config knobs_for_pressure() {
+  simulation::config knobs;
+  knobs.nr_cpus = 2;
+  knobs.spurious_chance = 0;
+  knobs.max_steps = 20'000'000;
+  return knobs;
+}
+
+// Whoever allocates below low wakes it, also while it is just going to sleep: at the end, when all is quiet, a zone is above high.
+TEST(SimKswapd, NoWakeUpIsLost) {
+  expect_seeds_pass(
+      [](world& w) {
+        auto& k = w.make<kswapd_world>();
+        k.start();
+        for (int i = 0; i < 3; ++i)
+          w.spawn("allocator", [&k, i] {
+            for (int round = 0; round < 30; ++round) k.add(alloc_pages(k.m, i == 0 ? gfp::atomic : gfp::kernel, order_t(0)));
+          });
+        w.at_end([&k] {
+          // Below low here means that somebody's wake-up was lost: nobody allocates any more, and kswapd works or has worked.
+          while (!k.sleeps()) plat::relax(0);
+          KMEM_SIM_CHECK(some_zone_above(k.m, watermark::low, 1, zone_idx::normal));
+          KMEM_SIM_CHECK(k.m.kswapd.life.load_relaxed() == kswapd_life::running);
+          k.end();
+        });
+      },
+      knobs_for_pressure(), 60);
+}
+
+TEST(SimKswapd, GivesUpAndStartsAgainAfterAFree) {
+  expect_seeds_pass(
+      [](world& w) {
+        auto& k = w.make<kswapd_world>();
+        k.start();
+        k.generous.store_relaxed(0);
+        w.spawn("allocator", [&k] {
+          page* held = nullptr;
+          while (k.m.kswapd.hopeless.load_acquire() == 0) {  // pairs: kswapd_hopeless
+            page* const p = alloc_pages(k.m, gfp::kernel | gfp::noretry | gfp::nowarn, order_t(0));
+            if (p != nullptr && held == nullptr)
+              held = p;
+            else
+              k.add(p);
+            plat::relax(0);
+          }
+          KMEM_SIM_CHECK(held != nullptr);
+          while (!k.sleeps()) plat::relax(0);
+          k.generous.store_relaxed(1);
+          free_pages(k.m, held, order_t(0));
+          k.add(alloc_pages(k.m, gfp::nowait | gfp::nowarn, order_t(0)));
+          k.add(alloc_pages(k.m, gfp::nowait | gfp::nowarn, order_t(0)));
+          while (!some_zone_above(k.m, watermark::high, 1, zone_idx::normal)) {
+            KMEM_SIM_CHECK(!k.sleeps() || k.m.kswapd.hopeless.load_relaxed() == 0);
+            plat::relax(0);
+          }
+        });
+        w.at_end([&k] { k.end(); });
+      },
+      knobs_for_pressure(), 40);
+}
+
+// Ended at any moment: asleep, on its way there, at work, or not there yet.
+TEST(SimKswapd, EndsAndStartsAgain) {
+  expect_seeds_pass(
+      [](world& w) {
+        auto& k = w.make<kswapd_world>();
+        k.start();
+        w.spawn("owner", [&k] {
+          for (int round = 0; round < 4; ++round) {
+            for (int i = 0; i < 10; ++i) k.add(alloc_pages(k.m, gfp::kernel, order_t(0)));
+            kswapd_stop(k.m);
+            KMEM_SIM_CHECK(k.m.kswapd.life.load_relaxed() == kswapd_life::none && plat::nr_service_threads() == 0);
+          }
+        });
+        w.at_end([&k] { k.end(); });
+      },
+      knobs_for_pressure(), 60);
+}
+
+// The system refuses threads: everybody reclaims for himself.
+TEST(SimKswapd, WithoutAThreadAllocationsReclaimThemselves) {
+  simulation::config knobs = knobs_for_pressure();
+  knobs.fail_chance[static_cast<unsigned>(simulation::platform_call::start_thread)] = 1000;
+  expect_seeds_pass(
+      [](world& w) {
+        auto& k = w.make<kswapd_world>();
+        k.start();
+        for (int i = 0; i < 2; ++i)
+          w.spawn("allocator", [&k] {
+            for (int round = 0; round < 60; ++round) {
+              page* const p = alloc_pages(k.m, gfp::kernel, order_t(0));
+              KMEM_SIM_CHECK(p != nullptr);
+              k.add(p);
+            }
+          });
+        w.at_end([&k] {
+          KMEM_SIM_CHECK(k.m.kswapd.life.load_relaxed() == kswapd_life::none);
+          k.end();
+        });
+      },
+      knobs, 20);
+}
+
+}  // namespace
+}  // namespace kmem::sim_test
