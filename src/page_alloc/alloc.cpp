@@ -270,10 +270,7 @@ request make_request(const page_allocator& pa, gfp_t gfp, uint64_t n, request_ki
 
 bool wake_kswapd_if_low(page_allocator& pa, const request& r) noexcept {
   if (!pa.has_kswapd || !has(r.gfp, gfp::kswapd_reclaim)) return false;
-  for (unsigned i = 0; i <= raw(r.highest); ++i) {
-    const zone& z = pa.zones[i];
-    if (z.nr_blocks != 0 && above_low(z, r.n, r.highest)) return false;
-  }
+  if (some_zone_above(pa, watermark::low, r.n, r.highest)) return false;
   bool at_work = false;
   for (const reclaim_ops& ops : pa.ops)
     if (ops.wake_kswapd != nullptr) at_work |= ops.wake_kswapd(ops.context, r.gfp, r.order, r.highest);

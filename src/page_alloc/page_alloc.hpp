@@ -245,12 +245,17 @@ void refill_reserve(page_allocator& pa) noexcept;
 bool decay_reserves(page_allocator& pa, uint64_t now_ns) noexcept;
 inline constexpr uint64_t reserve_decay_after_ns = 10'000'000'000;  // arbitrary
 
-// For background reclaim. Zones up to `highest` count, with what they keep from requests for `highest`.
+// For background reclaim. Zones up to `highest` count, with what they keep from requests for `highest`; but DMA and DMA32 only for who
+// asks for them: being small, they would hide that NORMAL is empty.
+constexpr unsigned lowest_counted(zone_idx highest) noexcept {
+  return static_cast<unsigned>(highest < zone_idx::normal ? highest : zone_idx::normal);
+}
 /// Is one of them above its watermark with n pages taken?
 bool some_zone_above(const page_allocator& pa, watermark mark, uint64_t n, zone_idx highest) noexcept;
 /// Pages that are missing until that is so with one page; 0 if it is.
 uint64_t pages_missing(const page_allocator& pa, watermark mark, zone_idx highest) noexcept;
-/// Pages by which all of them together are below their watermarks: if so many come free, one of them is there, whichever they belong to.
+/// Pages by which all zones up to `highest` together are below their watermarks: if so many come free, one of them is there, whichever
+/// they belong to.
 uint64_t pages_below(const page_allocator& pa, watermark mark, zone_idx highest) noexcept;
 /// Pages that were ever freed: moves whenever somebody frees. Context: any; looks at every CPU's lists.
 uint64_t nr_freed_pages(const page_allocator& pa) noexcept;

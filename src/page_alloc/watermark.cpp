@@ -121,14 +121,14 @@ uint64_t mark_for(const zone& z, watermark mark, zone_idx highest) noexcept {
 }  // namespace
 
 bool some_zone_above(const page_allocator& pa, watermark mark, uint64_t n, zone_idx highest) noexcept {
-  for (unsigned i = 0; i <= raw(highest); ++i)
+  for (unsigned i = lowest_counted(highest); i <= raw(highest); ++i)
     if (pa.zones[i].nr_blocks != 0 && above_floor(pa.zones[i], n, mark_for(pa.zones[i], mark, highest))) return true;
   return false;
 }
 
 uint64_t pages_missing(const page_allocator& pa, watermark mark, zone_idx highest) noexcept {
   uint64_t least = ~uint64_t{0};
-  for (unsigned i = 0; i <= raw(highest); ++i) {
+  for (unsigned i = lowest_counted(highest); i <= raw(highest); ++i) {
     const zone& z = pa.zones[i];
     if (z.nr_blocks == 0) continue;
     const uint64_t wanted = mark_for(z, mark, highest) + 1, free = zone_free(z);

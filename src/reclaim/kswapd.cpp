@@ -18,7 +18,9 @@
 //            pairs: kswapd_life - who stops the thread sees its handle.
 // Kernel.    The same watermarks, priorities, rounds and short sleep before a long one. Here a thread in a process: it starts when it is
 //            first needed, and by default only if there is another thread. There is one a machine, and no compaction: room for a block
-//            is made by giving scattered pages back. After it has given up, a free lets it try one round, not sixteen.
+//            is made by giving scattered pages back. DMA and DMA32 count only for who asks for them; there, what low zones keep from
+//            other requests has that effect on machines of the usual sizes. Once it has given up, a free lets it try one round, not
+//            sixteen.
 // Tests.     tests/unit/reclaim/kswapd_test.cpp, tests/promises/reserve_promises_test.cpp, tests/sim/sim_kswapd_test.cpp
 #include "reclaim/reclaim.hpp"
 
@@ -66,15 +68,15 @@ bool take_work(kswapd_state& k, work& w) noexcept {
 /// One pass over everything that can free. Return: pages freed.
 uint64_t reclaim_once(machine& m, uint64_t wanted) noexcept {
   const uint64_t freed = run_callbacks(m, gfp::kernel, wanted);
-  m.kswapd.pgscan_kswapd.fetch_add_relaxed(wanted);
-  m.kswapd.pgsteal_kswapd.fetch_add_relaxed(freed);
+  m.stats.pgscan_kswapd.fetch_add_relaxed(wanted);
+  m.stats.pgsteal_kswapd.fetch_add_relaxed(freed);
   if (freed != 0) drain_cpu_pages(m, true);
   return freed;
 }
 
 /// Return: pages freed; `balanced`: whether a zone is above high.
 uint64_t run_round(machine& m, const work& w, bool& balanced) noexcept {
-  m.kswapd.pageoutrun.fetch_add_relaxed(1);
+  m.stats.pageoutrun.fetch_add_relaxed(1);
   drain_caches(m, true);
   drain_cpu_pages(m, true);
   uint64_t freed = 0;
@@ -89,6 +91,7 @@ uint64_t run_round(machine& m, const work& w, bool& balanced) noexcept {
   }
   if (w.order != 0) make_room_for_block(m, order_t(w.order), w.highest);
   refill_reserve(m);
+  end_throttling(m);
   return freed;
 }
 
@@ -142,9 +145,9 @@ void rest(machine& m, work& w) noexcept {
   if (!wanted && k.hopeless.load_relaxed() == 0) {
     wanted = sleep_unless_wanted(k, short_sleep_ns);
     if (wanted) {
-      m.kswapd.kswapd_low_wmark_hit_quickly.fetch_add_relaxed(1);
+      m.stats.kswapd_low_wmark_hit_quickly.fetch_add_relaxed(1);
     } else if (!is_balanced(m, w)) {
-      m.kswapd.kswapd_high_wmark_hit_quickly.fetch_add_relaxed(1);
+      m.stats.kswapd_high_wmark_hit_quickly.fetch_add_relaxed(1);
       wanted = true;
     }
   }

@@ -19,11 +19,6 @@ struct kswapd_state {
   atomic<uint64_t> start_after_ns{0};  // not to be started before: the system refused a thread
   uint32_t failures = 0;             // rounds in a row without progress; the thread's own
   thread_handle thread;
-  // Counters, with the kernel's names. scan: pages that were asked for; steal: pages that were freed.
-  atomic<uint64_t> pgscan_kswapd{0}, pgsteal_kswapd{0};
-  atomic<uint64_t> pageoutrun{0};                    // rounds
-  atomic<uint64_t> kswapd_low_wmark_hit_quickly{0};  // it was woken from the short sleep
-  atomic<uint64_t> kswapd_high_wmark_hit_quickly{0}; // no zone was above high any more after it
 };
 
 /// Rounds without progress after which it sleeps until somebody frees (the kernel's MAX_RECLAIM_RETRIES).

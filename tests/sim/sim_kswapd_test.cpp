@@ -19,7 +19,11 @@ struct kswapd_world {
     auto& self = *static_cast<kswapd_world*>(context);
     if (self.generous.load_relaxed() == 0) return 0;
     uint64_t freed = 0;
-    for (page* p = nullptr; freed < wanted && (p = self.take()) != nullptr; ++freed) free_pages(self.m, p, order_t(0));
+    for (page* p = nullptr; freed < wanted && (p = self.take()) != nullptr;) {
+      const order_t order(p->order);
+      free_pages(self.m, p, order);
+      freed += kmem::nr_pages(order).raw();
+    }
     return freed;
   }
   page* take() {
@@ -40,6 +44,7 @@ struct kswapd_world {
     config.cgroup = false;
     config.mem = 8 << 20;
     config.cpus = 2;
+    config.min_free_kbytes = 128;  // high is a few pages above low, so that memory is short again in no time
     config.kswapd = kswapd_mode::on;
     config_error error;
     KMEM_SIM_CHECK(machine_init(m, config, error) == err::ok);
@@ -62,7 +67,14 @@ simulation::config knobs_for_pressure() {
   return knobs;
 }
 
-// Whoever allocates below low wakes it, also while it is just going to sleep: at the end, when all is quiet, a zone is above high.
+void pause(uint64_t ns) {
+  atomic<uint32_t> word{0};
+  plat::futex_wait(word.word(), 0, ns);
+}
+
+constexpr uint64_t ns_per_ms = 1'000'000;
+
+// Whoever allocates below low wakes it: while it works, while it is just going to sleep, in its short sleep and in its long one.
 TEST(SimKswapd, NoWakeUpIsLost) {
   expect_seeds_pass(
       [](world& w) {
@@ -70,17 +82,22 @@ TEST(SimKswapd, NoWakeUpIsLost) {
         k.start();
         for (int i = 0; i < 3; ++i)
           w.spawn("allocator", [&k, i] {
-            for (int round = 0; round < 30; ++round) k.add(alloc_pages(k.m, i == 0 ? gfp::atomic : gfp::kernel, order_t(0)));
+            for (int round = 0; round < 4; ++round) {
+              // Of order 3, one is enough to come from high to low.
+              for (int n = 0; n < 6; ++n) k.add(alloc_pages(k.m, i == 0 ? gfp::atomic : gfp::kernel, order_t(n % 2 == 0 ? 3 : 0)));
+              if (round % 2 == 1) pause(150 * ns_per_ms);
+            }
           });
         w.at_end([&k] {
-          // Below low here means that somebody's wake-up was lost: nobody allocates any more, and kswapd works or has worked.
-          while (!k.sleeps()) plat::relax(0);
+          // Nobody allocates any more. Less than its short sleep later all that was asked for is done.
+          for (int ms = 0; ms < 50 && !k.sleeps(); ++ms) pause(ns_per_ms);
+          KMEM_SIM_CHECK(k.sleeps());
           KMEM_SIM_CHECK(some_zone_above(k.m, watermark::low, 1, zone_idx::normal));
           KMEM_SIM_CHECK(k.m.kswapd.life.load_relaxed() == kswapd_life::running);
           k.end();
         });
       },
-      knobs_for_pressure(), 60);
+      knobs_for_pressure(), 150);
 }
 
 TEST(SimKswapd, GivesUpAndStartsAgainAfterAFree) {

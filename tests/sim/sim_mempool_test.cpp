@@ -89,6 +89,26 @@ TEST(SimMempool, NobodyWaitsForAnElementThatIsThere) {
       knobs, 400);
 }
 
+// Of two users of one element the second may come to wait just when the first brings it back for the last time.
+TEST(SimMempool, TheLastElementThatComesBackIsNotMissed) {
+  simulation::config knobs;
+  knobs.spurious_chance = 0;
+  knobs.nr_cpus = 2;
+  expect_seeds_pass(
+      [](world& w) {
+        auto& p = w.make<pool_world>();
+        p.start(1);
+        p.source.dry.store_relaxed(1);
+        const uint64_t begin = plat::now_ns();
+        for (int i = 0; i < 2; ++i) w.spawn("user", [&p] { p.use(gfp::kernel); });
+        w.at_end([&p, begin] {
+          KMEM_SIM_CHECK(plat::now_ns() - begin < ns_per_second);
+          p.end(1);
+        });
+      },
+      knobs, 1000);
+}
+
 TEST(SimMempool, ResizingLosesNothing) {
   simulation::config knobs;
   knobs.signal_chance = 20;
