@@ -74,30 +74,89 @@ void pause(uint64_t ns) {
 
 constexpr uint64_t ns_per_ms = 1'000'000;
 
+/// Allocators that go on together, round after round, so that the last request of each round is the last one for a while.
+struct rounds {
+  atomic<uint32_t> round{0}, done{0};
+  static constexpr uint32_t last = 8, tasks = 3;
+
+  void wait_for(uint32_t wanted) {
+    while (round.load_relaxed() < wanted) pause(ns_per_ms);
+  }
+};
+
 // Whoever allocates below low wakes it: while it works, while it is just going to sleep, in its short sleep and in its long one.
 TEST(SimKswapd, NoWakeUpIsLost) {
   expect_seeds_pass(
       [](world& w) {
         auto& k = w.make<kswapd_world>();
+        auto& all = w.make<rounds>();
         k.start();
-        for (int i = 0; i < 3; ++i)
-          w.spawn("allocator", [&k, i] {
-            for (int round = 0; round < 4; ++round) {
+        for (uint32_t i = 0; i < rounds::tasks; ++i)
+          w.spawn("allocator", [&k, &all, i] {
+            for (uint32_t round = 0; round < rounds::last; ++round) {
+              all.wait_for(round);
               // Of order 3, one is enough to come from high to low.
-              for (int n = 0; n < 6; ++n) k.add(alloc_pages(k.m, i == 0 ? gfp::atomic : gfp::kernel, order_t(n % 2 == 0 ? 3 : 0)));
-              if (round % 2 == 1) pause(150 * ns_per_ms);
+              for (int n = 0; n < 25; ++n) k.add(alloc_pages(k.m, i == 0 ? gfp::atomic : gfp::kernel, order_t(n % 2 == 0 ? 3 : 0)));
+              all.done.fetch_add_relaxed(1);
             }
           });
+        w.spawn("judge", [&k, &all] {
+          for (uint32_t round = 0; round < rounds::last; ++round) {
+            while (all.done.load_relaxed() != (round + 1) * rounds::tasks) pause(ns_per_ms);
+            // In less than its short sleep all that was asked for is done.
+            for (int ms = 0; ms < 50 && !k.sleeps(); ++ms) pause(ns_per_ms);
+            KMEM_SIM_CHECK(k.sleeps());
+            KMEM_SIM_CHECK(some_zone_above(k.m, watermark::low, 1, zone_idx::normal));
+            if (round % 4 == 3) pause(150 * ns_per_ms);  // to its long sleep
+            all.round.store_relaxed(round + 1);
+          }
+        });
         w.at_end([&k] {
-          // Nobody allocates any more. Less than its short sleep later all that was asked for is done.
-          for (int ms = 0; ms < 50 && !k.sleeps(); ++ms) pause(ns_per_ms);
-          KMEM_SIM_CHECK(k.sleeps());
-          KMEM_SIM_CHECK(some_zone_above(k.m, watermark::low, 1, zone_idx::normal));
           KMEM_SIM_CHECK(k.m.kswapd.life.load_relaxed() == kswapd_life::running);
           k.end();
         });
       },
-      knobs_for_pressure(), 150);
+      knobs_for_pressure(), 100);
+}
+
+/// What happens between the end of kswapd's work and its sleep, for a test that must be in time: it fills the reclaimers' pool then.
+struct late_request {
+  atomic<uint32_t> kswapd_waits{0}, made{0};
+  static inline late_request* now = nullptr;
+
+  static bool hold_kswapd(simulation::platform_call call, size_t) noexcept {
+    char name[16];
+    plat::thread_name(name, sizeof name);
+    if (call != simulation::platform_call::populate || name[0] != 'k' || now->kswapd_waits.exchange_relaxed(1) != 0) return false;
+    while (now->made.load_relaxed() == 0) plat::relax(0);
+    return false;
+  }
+};
+
+// kswapd has seen that there is enough, and is on its way to sleep, when somebody takes it all and asks for more.
+TEST(SimKswapd, ARequestWhileItIsGoingToSleepIsHeard) {
+  expect_seeds_pass(
+      [](world& w) {
+        auto& k = w.make<kswapd_world>();
+        auto& late = w.make<late_request>();
+        k.start();
+        k.m.memalloc_pool_target += 8;
+        late_request::now = &late;
+        simulation::set_fail_hook(late_request::hold_kswapd);
+        w.spawn("early", [&k] {
+          while (k.m.kswapd.life.load_relaxed() != kswapd_life::running) k.add(alloc_pages(k.m, gfp::kernel, order_t(0)));
+        });
+        w.spawn("late", [&k, &late] {
+          while (late.kswapd_waits.load_relaxed() == 0) plat::relax(0);
+          while (some_zone_above(k.m, watermark::low, 1, zone_idx::normal)) k.add(alloc_pages(k.m, gfp::nowait, order_t(0)));
+          k.add(alloc_pages(k.m, gfp::nowait, order_t(0)));
+          late.made.store_relaxed(1);
+          pause(50 * ns_per_ms);  // less than its short sleep
+          KMEM_SIM_CHECK(some_zone_above(k.m, watermark::low, 1, zone_idx::normal));
+        });
+        w.at_end([&k] { k.end(); });
+      },
+      knobs_for_pressure(), 30);
 }
 
 TEST(SimKswapd, GivesUpAndStartsAgainAfterAFree) {
