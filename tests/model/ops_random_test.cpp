@@ -17,7 +17,11 @@ constexpr unsigned sequences = 300, exhaustive_length = 4;
 #endif
 constexpr unsigned sequences_a_child = 50;
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+unsigned nr_sequences() { return sequences / 3; }  // twenty times slower, and there for what the sanitizer sees
+#else
 unsigned nr_sequences() { return std::getenv("KMEM_TEST_FULL") != nullptr ? sequences * 10 : sequences; }
+#endif
 
 /// Lengths differ: short ones reach the end checks often, long ones fill the machine.
 op_program program_of(std::uint64_t seed) { return random_program(seed, seed % 8 == 0 ? 1200 : 20 + static_cast<unsigned>(seed % 180)); }

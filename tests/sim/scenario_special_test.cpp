@@ -184,6 +184,44 @@ struct exhausted {
   std::vector<page*> taken;
 };
 
+/// Nothing is left but the reserve, a stack without a lock: pages come off it and go back as fast as tasks can.
+TEST(SimSpecial, PagesOfTheReserveHaveOneOwnerEach) {
+  simulation::config knobs = cpus(4);
+  knobs.switch_chance = 300;
+  expect_seeds_pass(
+      [](world& w) {
+        auto& full = w.make<exhausted>(w, "mem=5M");
+        auto& owned = w.make<std::map<page*, int>>();
+        machine& m = full.m;
+        for (int i = 0; i < 4; ++i)
+          w.spawn("atomic", [&m, &owned, i] {
+            std::vector<page*> mine;
+            for (int round = 0; round < 30; ++round) {
+              if (page* const p = alloc_pages(m, gfp::atomic | gfp::nowarn, order_t(0)); p != nullptr) {
+                KMEM_SIM_CHECK(owned.emplace(p, i).second);
+                mine.push_back(p);
+              }
+              while (!mine.empty() && (mine.size() > 3 || simulation::random(2) == 0)) {
+                page* const p = mine.back();
+                mine.pop_back();
+                KMEM_SIM_CHECK(owned.erase(p) == 1);
+                free_pages(m, p, order_t(0));
+              }
+            }
+            for (page* const p : mine) {
+              owned.erase(p);
+              free_pages(m, p, order_t(0));
+            }
+          });
+        w.at_end([&full] {
+          if (const char* const wrong = machine_is_valid(full.m)) fail_world(wrong);
+          full.give_all();
+          KMEM_SIM_CHECK(machine_destroy(full.m));
+        });
+      },
+      knobs, 100);
+}
+
 TEST(SimSpecial, EveryFreeWakesWhoeverWaits) {
   for (const int how : {0, 1, 2, 3}) {  // a page, a block, objects, an area
     SCOPED_TRACE(how);

@@ -236,10 +236,9 @@ void core_world::end_of_world() {
 // ---- checks -------------------------------------------------------------------------------------------------------------------------
 
 void core_world::check_account() {
-  uint64_t committed = 0, managed = 0;
+  uint64_t committed = 0;
   for (const zone& z : m_.zones) {
     committed += z.committed.peek();
-    managed += z.managed.peek();
     if (z.committed.peek() > z.managed.peek()) fail_world("committed exceeds managed in zone " + std::to_string(static_cast<int>(z.idx)));
   }
   if (committed + m_.metadata_pages.peek() > m_.limit.raw()) fail_world("committed pages and metadata exceed the limit");
