@@ -175,7 +175,10 @@ uint64_t drain_cpu_pages(page_allocator& pa, bool may_wait) noexcept {
     if (z.nr_blocks == 0) continue;
     for (unsigned cpu = 0; cpu < pa.nr_cpus; ++cpu) moved += drain_cpu_list(pa, z, cpu, may_wait);
   }
-  if (moved != 0) pa.stats.cpu_list_drains.fetch_add_relaxed(1);
+  if (moved != 0) {
+    pa.stats.cpu_list_drains.fetch_add_relaxed(1);
+    if (somebody_waits(pa)) wake_waiters(pa);
+  }
   moved += drain_deferred(pa);
   return moved;
 }

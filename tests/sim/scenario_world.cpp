@@ -275,7 +275,12 @@ void core_world::forget_callback_calls() {
 }
 
 bool core_world::can_never_fit(const ask& asked) {
-  if (asked.kind != ask::what::block && asked.kind != ask::what::run) return false;
+  uint64_t n = asked.pages;
+  if (asked.kind == ask::what::cache_object) return false;
+  if (asked.kind == ask::what::kmalloc_object) {
+    if (asked.size <= class_max_bytes) return false;
+    n = pages_for(asked.size).raw();
+  }
   const unsigned highest = highest_zone(asked.gfp);
   for (unsigned i = 0; i <= highest; ++i) {
     const zone& z = m_.zones[i];
@@ -287,7 +292,7 @@ bool core_world::can_never_fit(const ask& asked) {
       else if (!has(asked.gfp, gfp::nomemalloc))
         floor = 0;
     }
-    if (asked.pages + floor + z.lowmem_reserve[highest] <= z.managed_most) return false;
+    if (n + floor + z.lowmem_reserve[highest] <= z.managed_most) return false;
   }
   return true;
 }
