@@ -278,7 +278,7 @@ bool core_world::can_never_fit(const ask& asked) {
   uint64_t n = asked.pages;
   if (asked.kind == ask::what::cache_object) return false;
   if (asked.kind == ask::what::kmalloc_object) {
-    if (asked.size <= class_max_bytes) return false;
+    if (asked.size <= m_.class_max_bytes) return false;
     n = pages_for(asked.size).raw();
   }
   const unsigned highest = highest_zone(asked.gfp);
