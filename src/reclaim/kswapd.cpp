@@ -68,15 +68,15 @@ bool take_work(kswapd_state& k, work& w) noexcept {
 /// One pass over everything that can free. Return: pages freed.
 uint64_t reclaim_once(machine& m, uint64_t wanted) noexcept {
   const uint64_t freed = run_callbacks(m, gfp::kernel, wanted);
-  m.stats.pgscan_kswapd.fetch_add_relaxed(wanted);
-  m.stats.pgsteal_kswapd.fetch_add_relaxed(freed);
+  m.kswapd.pgscan_kswapd.fetch_add_relaxed(wanted);
+  m.kswapd.pgsteal_kswapd.fetch_add_relaxed(freed);
   if (freed != 0) drain_cpu_pages(m, true);
   return freed;
 }
 
 /// Return: pages freed; `balanced`: whether a zone is above high.
 uint64_t run_round(machine& m, const work& w, bool& balanced) noexcept {
-  m.stats.pageoutrun.fetch_add_relaxed(1);
+  m.kswapd.pageoutrun.fetch_add_relaxed(1);
   drain_caches(m, true);
   drain_cpu_pages(m, true);
   uint64_t freed = 0;
@@ -145,9 +145,9 @@ void rest(machine& m, work& w) noexcept {
   if (!wanted && k.hopeless.load_relaxed() == 0) {
     wanted = sleep_unless_wanted(k, short_sleep_ns);
     if (wanted) {
-      m.stats.kswapd_low_wmark_hit_quickly.fetch_add_relaxed(1);
+      m.kswapd.kswapd_low_wmark_hit_quickly.fetch_add_relaxed(1);
     } else if (!is_balanced(m, w)) {
-      m.stats.kswapd_high_wmark_hit_quickly.fetch_add_relaxed(1);
+      m.kswapd.kswapd_high_wmark_hit_quickly.fetch_add_relaxed(1);
       wanted = true;
     }
   }

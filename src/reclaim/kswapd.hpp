@@ -19,6 +19,8 @@ struct kswapd_state {
   atomic<uint64_t> start_after_ns{0};  // not to be started before: the system refused a thread
   uint32_t failures = 0;             // rounds in a row without progress; the thread's own
   thread_handle thread;
+  // For vmstat. scan: pages that it asked for; steal: pages that it got.
+  atomic<uint64_t> pgscan_kswapd{0}, pgsteal_kswapd{0}, pageoutrun{0}, kswapd_low_wmark_hit_quickly{0}, kswapd_high_wmark_hit_quickly{0};
 };
 
 /// Rounds without progress after which it sleeps until somebody frees (the kernel's MAX_RECLAIM_RETRIES).

@@ -239,7 +239,7 @@ TEST(Promises, KswapdGivesUpAndTriesAgainAfterAFree) {
   page* q = alloc_pages(*m, gfp::kernel, order_t(0));
   ASSERT_TRUE(p != nullptr && q != nullptr);
   ASSERT_TRUE(eventually([&] { return kswapd_sleeps(m) && m->kswapd.hopeless.load_acquire() != 0; }));  // pairs: kswapd_hopeless
-  EXPECT_EQ(m->stats.pageoutrun.load_relaxed(), 16u);
+  EXPECT_EQ(m->kswapd.pageoutrun.load_relaxed(), 16u);
   const unsigned asked = cache.asked();
   for (int i = 0; i < 5; ++i) cache.add(alloc_pages(*m, gfp::nowait | gfp::nowarn, order_t(0)));
   std::this_thread::sleep_for(std::chrono::milliseconds(20));

@@ -106,8 +106,8 @@ TEST_F(kswapd_test, wakes_at_low_and_stops_at_high) {
   for (const zone& z : m().zones) gap += z.watermarks[2] - z.watermarks[1];
   EXPECT_LE(caches().given, gap + 64);
   EXPECT_TRUE(caches().signals_blocked);
-  EXPECT_GE(m().stats.pageoutrun.load_relaxed(), 1u);
-  EXPECT_GE(m().stats.pgsteal_kswapd.load_relaxed(), caches().given);
+  EXPECT_GE(m().kswapd.pageoutrun.load_relaxed(), 1u);
+  EXPECT_GE(m().kswapd.pgsteal_kswapd.load_relaxed(), caches().given);
 }
 
 TEST_F(kswapd_test, requests_that_may_not_wait_wake_it_but_do_not_start_it) {
@@ -123,10 +123,10 @@ TEST_F(kswapd_test, requests_that_may_not_wait_wake_it_but_do_not_start_it) {
   caches().add(alloc_pages(m(), gfp::kernel, order_t(0)));
   EXPECT_TRUE(runs());
   wait_for([&] { return sleeps() && some_zone_above(m(), watermark::high, 1, zone_idx::normal); });
-  const uint64_t rounds = m().stats.pageoutrun.load_relaxed();
+  const uint64_t rounds = m().kswapd.pageoutrun.load_relaxed();
   go_below_low();
   caches().add(alloc_pages(m(), gfp::atomic, order_t(0)));
-  wait_for([&] { return m().stats.pageoutrun.load_relaxed() > rounds && sleeps(); });
+  wait_for([&] { return m().kswapd.pageoutrun.load_relaxed() > rounds && sleeps(); });
   EXPECT_TRUE(some_zone_above(m(), watermark::high, 1, zone_idx::normal));
 }
 
@@ -136,20 +136,20 @@ TEST_F(kswapd_test, gives_up_after_sixteen_rounds_and_tries_again_after_a_free) 
   go_below_low();
   page* p = alloc_pages(m(), gfp::kernel | gfp::noretry, order_t(0));
   wait_for([&] { return m().kswapd.hopeless.load_acquire() != 0 && sleeps(); });
-  EXPECT_EQ(m().stats.pageoutrun.load_relaxed(), kswapd_rounds);
+  EXPECT_EQ(m().kswapd.pageoutrun.load_relaxed(), kswapd_rounds);
   const unsigned calls = caches().calls_by_kswapd;
   EXPECT_EQ(calls, kswapd_rounds * 12);  // at each priority once
   // Requests alone are no reason to try again.
   std::vector<page*> more;
   for (int i = 0; i < 20; ++i) more.push_back(alloc_pages(m(), gfp::nowait, order_t(0)));
   EXPECT_EQ(caches().calls_by_kswapd, calls);
-  EXPECT_EQ(m().stats.pageoutrun.load_relaxed(), kswapd_rounds);
+  EXPECT_EQ(m().kswapd.pageoutrun.load_relaxed(), kswapd_rounds);
   // A free is.
   ASSERT_NE(p, nullptr);
   free_pages(m(), p, order_t(0));
   p = alloc_pages(m(), gfp::nowait, order_t(0));
-  wait_for([&] { return m().stats.pageoutrun.load_relaxed() > kswapd_rounds && sleeps(); });
-  EXPECT_EQ(m().stats.pageoutrun.load_relaxed(), kswapd_rounds + 1) << "one round for a free";
+  wait_for([&] { return m().kswapd.pageoutrun.load_relaxed() > kswapd_rounds && sleeps(); });
+  EXPECT_EQ(m().kswapd.pageoutrun.load_relaxed(), kswapd_rounds + 1) << "one round for a free";
   EXPECT_NE(m().kswapd.hopeless.load_acquire(), 0u);
   // And when there is something to get, it gets it.
   caches().generous = true;
@@ -205,9 +205,9 @@ TEST_F(kswapd_test, makes_room_for_blocks_that_atomic_requests_ask_for) {
   caches().add(alloc_pages(m(), gfp::kernel, order_t(0)));
   wait_for([&] { return runs() && sleeps(); });
   go_below_low();
-  const uint64_t rounds = m().stats.pageoutrun.load_relaxed();
+  const uint64_t rounds = m().kswapd.pageoutrun.load_relaxed();
   page* block = alloc_pages(m(), gfp::atomic | gfp::nowarn, order_t(4));  // may fail; kswapd knows now
-  wait_for([&] { return m().stats.pageoutrun.load_relaxed() > rounds && sleeps(); });
+  wait_for([&] { return m().kswapd.pageoutrun.load_relaxed() > rounds && sleeps(); });
   if (block != nullptr) free_pages(m(), block, order_t(4));
   block = alloc_pages(m(), gfp::atomic | gfp::nowarn, order_t(4));
   EXPECT_NE(block, nullptr);
