@@ -1,6 +1,6 @@
 # How a layer, a test program and a check become targets. CMakeLists.txt says which ones exist.
 
-set(KMEM_CORE_LAYERS arch plat base memmap page_alloc slab kmalloc vmalloc reclaim debug)
+set(KMEM_CORE_LAYERS arch plat base memmap page_alloc slab kmalloc vmalloc reclaim interrupt debug)
 set(KMEM_FACES face_cxx face_malloc face_linux)
 
 set(KMEM_WARNINGS -Wall -Wextra -Wconversion -Wundef -Werror)

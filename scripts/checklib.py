@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-LAYERS = ["arch", "plat", "base", "memmap", "page_alloc", "slab", "kmalloc", "vmalloc", "reclaim", "debug"]
+LAYERS = ["arch", "plat", "base", "memmap", "page_alloc", "slab", "kmalloc", "vmalloc", "reclaim", "interrupt", "debug"]
 FACES = ["face_cxx", "face_malloc", "face_linux"]
 SKIPPED_FOLDERS = {"build", "out", ".git", "__pycache__", ".cache"}
 

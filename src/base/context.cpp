@@ -73,12 +73,25 @@ KMEM_COLD void report(rule& broken, Describe describe) noexcept {
   if (what == context_policy::abort) plat::die();
 }
 
+constinit atomic<settle_hook> hook{nullptr};
+
+KMEM_COLD void settle(bool may_start) noexcept {
+  const settle_hook call = hook.load_relaxed();
+  if (call != nullptr) call(may_start);
+}
+
 bool is_atomic(const task_context& task) noexcept { return (task.preempt_count | task.irqs_off) != 0; }
 
 }  // namespace
 
+void set_settle_hook(settle_hook wanted) noexcept { hook.store_relaxed(wanted); }
+
 bool check_may_sleep(const char* file, int line) noexcept {
   if (KMEM_LIKELY(!is_atomic(current()))) return true;
+  if (current().site_file != nullptr) {
+    file = current().site_file;
+    line = current().site_line;
+  }
   report(sleep_rule, [&](text_writer& text) {
     const task_context& task = current();
     char name[16];
@@ -127,6 +140,9 @@ void preempt_count_sub(uint32_t units) noexcept {
   const auto field_is_short = [&](uint32_t mask) { return (task.preempt_count & mask) < (units & mask); };
   if (KMEM_LIKELY(!field_is_short(preempt_mask) && !field_is_short(softirq_mask) && !field_is_short(hardirq_mask))) {
     task.preempt_count -= units;
+    arch::compiler_barrier();
+    // Where an interrupt ends, a signal handler may: a thread cannot be started there.
+    if (KMEM_UNLIKELY(task.deferred)) settle((units & (hardirq_mask | softirq_unit)) == 0);
     return;
   }
   report(count_rule, [&](text_writer& text) {
@@ -140,6 +156,7 @@ bool irqs_set_disabled(bool disabled) noexcept {
   const bool before = task.irqs_off != 0;
   task.irqs_off = disabled ? 1 : 0;
   arch::compiler_barrier();
+  if (KMEM_UNLIKELY(!disabled && before && task.deferred)) settle(true);
   return before;
 }
 

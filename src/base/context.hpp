@@ -18,10 +18,13 @@ struct task_context {
   uint32_t depth = 0;                // allocator slow paths this thread is in; > 0 in a handler that interrupted one
   uint32_t fork_levels = 0;          // 1 while fork's handlers hold the locks and have raised `depth` from 0: signal handlers only try
   uint64_t held_ranks = 0;           // KMEM_DEBUG: how many locks of each rank this thread holds, held_bits bits a rank
+  const char* site_file = nullptr;   // call_site: who called the library, for reports
+  int32_t site_line = 0;
   uint32_t fail_nth = 0;             // fail the nth fail point from now; 0: off
   uint32_t fail_nth_hits = 0;        // fail points passed while fail_nth was armed
   bool fail_nth_persistent = false;  // fail every one from the nth on
   bool in_report = false;            // writing a report: no report inside a report
+  bool deferred = false;             // something waits for a count to drop or interrupts to be on: the settle hook is called then
   uint8_t last_wait = 0;             // how the last allocation that could have waited ended (wait_outcome)
   wait_conditions* conditions = nullptr;  // the innermost scope that may end its waits
   uint8_t deepest_path = 0;          // how far the last allocations went (alloc_path): slow paths raise it, its reader resets it
@@ -67,6 +70,32 @@ class nest_guard {
  private:
   task_context& task_;
   uint32_t saved_;
+};
+
+/// Called, on the same thread, when a count has dropped or interrupts are on again and task_context::deferred is set. `may_start`: the
+/// thread may be in process context now, so threads may be started. A slow path; set by whoever sets `deferred`.
+using settle_hook = void (*)(bool may_start) noexcept;
+void set_settle_hook(settle_hook hook) noexcept;
+
+/// While it lives, reports of this thread about sleeping name this place instead of the library's: for callers that know theirs.
+class call_site {
+ public:
+  [[nodiscard]] call_site(const char* file, int line) noexcept
+      : task_(current()), saved_file_(task_.site_file), saved_line_(task_.site_line) {
+    task_.site_line = line;
+    task_.site_file = file;
+  }
+  ~call_site() {
+    task_.site_file = saved_file_;
+    task_.site_line = saved_line_;
+  }
+  call_site(const call_site&) = delete;
+  call_site& operator=(const call_site&) = delete;
+
+ private:
+  task_context& task_;
+  const char* saved_file_;
+  int saved_line_;
 };
 
 /// Forgets the violations counted so far, the rate limits of their reports and the policy: for simulations that run many seeds.

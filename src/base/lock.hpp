@@ -22,8 +22,9 @@ enum class lock_rank : uint8_t {
   zone,        // free areas of a zone
   section,     // opening sections of the arena (a system call under it: taken by openers only)
   wait_queue,  // who waits for memory, in order
+  interrupts,  // armed timers (taken with interrupts off, in handlers, too)
 };
-inline constexpr unsigned nr_lock_ranks = 10;
+inline constexpr unsigned nr_lock_ranks = 11;
 /// Bits of task_context::held_ranks for each rank: a thread can hold up to 15 locks of one rank (by try_lock).
 inline constexpr unsigned held_bits = 4;
 static_assert(nr_lock_ranks * held_bits <= 64);

@@ -45,9 +45,17 @@ struct thread_handle {
 /// How a futex_wait ended. woken: by futex_wake, without any reason, or it did not sleep since the word differed.
 enum class futex_end : uint8_t { woken, timed_out, interrupted };
 
+/// What happens when a signal that is an interrupt arrives. errno is kept around both.
+struct irq_entry {
+  /// With all interrupt signals blocked. Return: whether deferred() is to follow.
+  bool (*interrupt)(int irq) noexcept = nullptr;
+  /// With signals as they were in the code that was interrupted.
+  void (*deferred)() noexcept = nullptr;
+};
+
 template <class P>
 concept platform = requires(address_reservation& r, thread_handle& thread, void (*body)(void*) noexcept, void* p, size_t n, uint32_t* word,
-                            const char* path, char* buffer, int fd) {
+                            const char* path, char* buffer, int fd, const irq_entry& entry) {
   { P::reserve(n, n, backing::anon) } noexcept -> std::same_as<address_reservation>;
   { P::release(r) } noexcept;
   { P::open(p, n) } noexcept -> std::same_as<bool>;
@@ -79,6 +87,9 @@ concept platform = requires(address_reservation& r, thread_handle& thread, void 
   { P::join_thread(thread) } noexcept;
   { P::forget_thread(thread) } noexcept;
   { P::nr_service_threads() } noexcept -> std::same_as<unsigned>;
+  { P::nr_irq_signals() } noexcept -> std::same_as<int>;
+  { P::irq_signal(int{}) } noexcept -> std::same_as<int>;
+  { P::take_irq_signal(int{}, entry) } noexcept -> std::same_as<bool>;
   { P::die() } noexcept;
 };
 

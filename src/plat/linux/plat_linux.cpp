@@ -390,6 +390,39 @@ void plat_linux::forget_thread(thread_handle& handle) noexcept {
 
 unsigned plat_linux::nr_service_threads() noexcept { return __atomic_load_n(&service_threads, __ATOMIC_RELAXED); }
 
+namespace {
+
+constinit irq_entry irq_handlers;
+
+/// All of them are blocked while one is handled, or as many frames as signals wait would be stacked at once.
+void on_irq_signal(int signal, siginfo_t*, void* interrupted) {
+  const errno_guard keep_errno;
+  if (!irq_handlers.interrupt(signal - SIGRTMIN)) return;
+  signal_mask handling = 0;
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &static_cast<ucontext_t*>(interrupted)->uc_sigmask, &handling, signal_mask_bytes);
+  irq_handlers.deferred();
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &handling, nullptr, signal_mask_bytes);
+}
+
+}  // namespace
+
+int plat_linux::nr_irq_signals() noexcept { return SIGRTMAX - SIGRTMIN + 1; }
+int plat_linux::irq_signal(int irq) noexcept { return SIGRTMIN + irq; }
+
+bool plat_linux::take_irq_signal(int irq, const irq_entry& entry) noexcept {
+  const errno_guard keep_errno;
+  struct sigaction before {};
+  if (sigaction(SIGRTMIN + irq, nullptr, &before) != 0) return false;
+  if ((before.sa_flags & SA_SIGINFO) != 0 ? before.sa_sigaction != &on_irq_signal : before.sa_handler != SIG_DFL) return false;
+  irq_handlers = entry;
+  struct sigaction action {};
+  action.sa_sigaction = &on_irq_signal;
+  action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+  sigemptyset(&action.sa_mask);
+  for (int signal = SIGRTMIN; signal <= SIGRTMAX; ++signal) sigaddset(&action.sa_mask, signal);
+  return sigaction(SIGRTMIN + irq, &action, nullptr) == 0;
+}
+
 void plat_linux::die() noexcept {
   // abort() would take a lock; a default SIGABRT raised by hand does the same without one.
   struct sigaction by_default {};

@@ -77,6 +77,12 @@ struct plat_linux {
   /// Threads that start_thread() has made and that were not joined: they are the library's, not the program's.
   static unsigned nr_service_threads() noexcept;
 
+  /// Signals that can be interrupts, numbered from 0: the real-time signals.
+  static int nr_irq_signals() noexcept;
+  static int irq_signal(int irq) noexcept;
+  /// Handles one of them from now on, for good; `entry` is the same for all. Return: false when the program handles it itself.
+  static bool take_irq_signal(int irq, const irq_entry& entry) noexcept;
+
   [[noreturn]] static void die() noexcept;
 };
 

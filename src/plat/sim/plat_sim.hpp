@@ -59,11 +59,16 @@ struct plat_sim {
   static void forget_thread(thread_handle& handle) noexcept;
   static unsigned nr_service_threads() noexcept;
 
+  /// There are no signals: a task's handler raises interrupts by itself.
+  static int nr_irq_signals() noexcept { return 31; }
+  static int irq_signal(int) noexcept { return 0; }
+  static bool take_irq_signal(int, const irq_entry&) noexcept { return true; }
+
   /// Ends the simulation as failed. Outside of a task: ends the process.
   [[noreturn]] static void die() noexcept;
 
   /// Bytes of memory that belong to the running task, zero at its start: what thread_local is in a real process.
-  static constexpr size_t task_storage_bytes = 128;
+  static constexpr size_t task_storage_bytes = 640;
   static void* task_storage() noexcept;
 };
 

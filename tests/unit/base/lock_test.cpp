@@ -91,7 +91,7 @@ TEST(Lock, IsFreeInTheChildOfAFork) {
 TEST(Lock, RanksHaveNames) {
   EXPECT_STREQ(lock_rank_name(lock_rank::machine), "machine");
   EXPECT_STREQ(lock_rank_name(lock_rank::section), "section");
-  EXPECT_EQ(static_cast<unsigned>(lock_rank::wait_queue) + 1, nr_lock_ranks);
+  EXPECT_EQ(static_cast<unsigned>(lock_rank::interrupts) + 1, nr_lock_ranks);
   for (unsigned i = 0; i < nr_lock_ranks; ++i) EXPECT_STRNE(lock_rank_name(static_cast<lock_rank>(i)), "");
 }
 
