@@ -143,15 +143,15 @@ size_t write_vmstat(machine& m, char* buffer, size_t capacity) noexcept {
                                                         "allocstall_movable"};
   for (const zone& z : m.zones)
     if (exists(z)) counter(out, stall_names[static_cast<unsigned>(z.idx)], s.allocstall[static_cast<unsigned>(z.idx)].load_relaxed());
-  counter(out, "pgsteal_kswapd", s.pgsteal_kswapd.load_relaxed());
+  counter(out, "pgsteal_kswapd", m.kswapd.pgsteal_kswapd.load_relaxed());
   counter(out, "pgsteal_direct", s.pgsteal_direct.load_relaxed());
-  counter(out, "pgscan_kswapd", s.pgscan_kswapd.load_relaxed());
+  counter(out, "pgscan_kswapd", m.kswapd.pgscan_kswapd.load_relaxed());
   counter(out, "pgscan_direct", s.pgscan_direct.load_relaxed());
   counter(out, "pgscan_direct_throttle", s.pgscan_direct_throttle.load_relaxed());
   counter(out, "slabs_scanned", s.slabs_scanned.load_relaxed());
-  counter(out, "kswapd_low_wmark_hit_quickly", s.kswapd_low_wmark_hit_quickly.load_relaxed());
-  counter(out, "kswapd_high_wmark_hit_quickly", s.kswapd_high_wmark_hit_quickly.load_relaxed());
-  counter(out, "pageoutrun", s.pageoutrun.load_relaxed());
+  counter(out, "kswapd_low_wmark_hit_quickly", m.kswapd.kswapd_low_wmark_hit_quickly.load_relaxed());
+  counter(out, "kswapd_high_wmark_hit_quickly", m.kswapd.kswapd_high_wmark_hit_quickly.load_relaxed());
+  counter(out, "pageoutrun", m.kswapd.pageoutrun.load_relaxed());
   counter(out, "kmem_charged", charged_pages(m));
   counter(out, "kmem_metadata", m.metadata_pages.load_relaxed());
   counter(out, "kmem_pgalloc", s.pgalloc.load_relaxed());

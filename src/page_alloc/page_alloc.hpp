@@ -122,12 +122,9 @@ struct page_alloc_stats {
   atomic<uint64_t> pgalloc{0}, pgfree{0}, pgalloc_fail{0}, pages_given_back{0}, blocks_given_back{0}, blocks_opened{0},
       cpu_list_drains{0}, reserve_used{0}, pgreclaimed{0}, waits{0}, deferred_frees{0}, bad_pages{0};
   atomic<uint64_t> allocstall[nr_zones];  // requests that came to reclaim themselves, by the highest zone that they may use
-  // scan: pages that shrinkers and callbacks were asked for; steal: pages that they freed. By who asked: a request, or kswapd.
-  atomic<uint64_t> pgscan_direct{0}, pgscan_kswapd{0}, pgsteal_direct{0}, pgsteal_kswapd{0}, pgscan_direct_throttle{0};
+  // By requests, not by kswapd. scan: pages that shrinkers and callbacks were asked for; steal: pages that they freed.
+  atomic<uint64_t> pgscan_direct{0}, pgsteal_direct{0}, pgscan_direct_throttle{0};
   atomic<uint64_t> slabs_scanned{0};  // objects that shrinkers were asked to scan
-  atomic<uint64_t> pageoutrun{0};                     // rounds of kswapd
-  atomic<uint64_t> kswapd_low_wmark_hit_quickly{0};   // it was woken from its short sleep
-  atomic<uint64_t> kswapd_high_wmark_hit_quickly{0};  // no zone was above high any more after it
   atomic<uint64_t> oom_notified{0};   // times that OOM notifiers were asked
   atomic<uint64_t> wait_turns{0};     // times that a waiter was told that it is its turn
   atomic<uint64_t> long_sleeps{0};    // of vm.sleep_record_ms or more
