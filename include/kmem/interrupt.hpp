@@ -70,12 +70,15 @@ KMEM_EXPORT void raise_softirq(softirq number) noexcept;
 
 // ---- tasklets ---------------------------------------------------------------------------------------------------------------------
 
+/// Flag of a tasklet or a timer: `function` is a void (*)(uintptr_t) and is given `data`.
+inline constexpr uint32_t calls_by_data = 1;
+
 /// A function to be run once, soon, in softirq context. The same tasklet never runs on two threads at once. The fields below `data` are the
 /// library's. The object must stay until tasklet_kill() has returned.
 struct tasklet {
   void (*function)(tasklet& self) noexcept = nullptr;
-  uintptr_t data = 0;      // the function's, as it likes
-  uint32_t calls_by_data = 0;  // 1: `function` is a void (*)(uintptr_t) and is given `data`
+  uintptr_t data = 0;  // the function's, as it likes
+  uint32_t flags = 0;  // calls_by_data or 0
   uint32_t reserved = 0;
   uint64_t state = 0;
   tasklet* next = nullptr;
@@ -104,14 +107,17 @@ inline constexpr uint64_t jiffies_per_second = 250;  // HZ
 /// Time in ticks of 4 ms. Context: any.
 [[nodiscard]] KMEM_EXPORT uint64_t jiffies() noexcept;
 
+/// Flag of a timer: its function runs with interrupts off, and del_timer_sync() may be called in a hard interrupt.
+inline constexpr uint32_t timer_irq_safe = 2;
+
 /// A function to be run once, at a time or soon after, in softirq context on ksoftirqd. It may arm the timer again, or free it. The fields
 /// below `data` are the library's. Context of all functions: any of the library's contexts; in a signal handler only if it is the handler
 /// of an interrupt (elsewhere refused and reported if it interrupted one of them).
 struct timer {
   void (*function)(timer& self) noexcept = nullptr;
-  uint64_t expires = 0;    // jiffies
-  uintptr_t data = 0;      // the function's, as it likes
-  uint32_t calls_by_data = 0;  // 1: `function` is a void (*)(uintptr_t) and is given `data`
+  uint64_t expires = 0;  // jiffies
+  uintptr_t data = 0;    // the function's, as it likes
+  uint32_t flags = 0;    // calls_by_data, timer_irq_safe
   uint32_t state = 0;
   uint64_t due = 0;
   timer* child = nullptr;
@@ -131,8 +137,8 @@ KMEM_EXPORT bool timer_reduce(timer& t, uint64_t expires) noexcept;
 KMEM_EXPORT bool del_timer(timer& t) noexcept;
 /// The same if its function is not running. Return: 1, 0, or -1 if it is running and nothing was done.
 KMEM_EXPORT int try_to_del_timer_sync(timer& t) noexcept;
-/// Disarms it and waits until its function has ended. Context: not in a hard interrupt and not in the function (reported; it then does not
-/// wait). Return: true if it was armed.
+/// Disarms it and waits until its function has ended. Context: not in a hard interrupt (but for timer_irq_safe) and not in the function
+/// (reported; it then does not wait). Return: true if it was armed.
 KMEM_EXPORT bool del_timer_sync(timer& t) noexcept;
 /// The same for good: from now on it is not armed any more, not by its own function either. Context: as del_timer_sync.
 KMEM_EXPORT bool timer_shutdown_sync(timer& t) noexcept;

@@ -148,6 +148,64 @@ KMEM_API KMEM_MUST_USE uint32_t kmem_memalloc_nofs_save(void);
 KMEM_API void kmem_memalloc_nofs_restore(uint32_t saved);
 
 /*
+ * Interrupts, tasklets and timers (kmem/interrupt.hpp). Members below data are the library's. All zero but for the function is a start.
+ */
+#define KMEM_CALLS_BY_DATA 1u  /* flag of both: the function is a void (*)(uintptr_t) and is given data */
+#define KMEM_TIMER_IRQ_SAFE 2u
+
+struct kmem_tasklet {
+  void (*function)(struct kmem_tasklet *self);
+  uintptr_t data;
+  uint32_t flags;
+  uint32_t reserved;
+  uint64_t state;
+  struct kmem_tasklet *next;
+};
+
+KMEM_API bool kmem_tasklet_schedule(struct kmem_tasklet *tasklet);
+KMEM_API bool kmem_tasklet_hi_schedule(struct kmem_tasklet *tasklet);
+KMEM_API void kmem_tasklet_disable(struct kmem_tasklet *tasklet);
+KMEM_API void kmem_tasklet_disable_nosync(struct kmem_tasklet *tasklet);
+KMEM_API void kmem_tasklet_enable(struct kmem_tasklet *tasklet);
+KMEM_API void kmem_tasklet_kill(struct kmem_tasklet *tasklet);
+
+struct kmem_timer {
+  void (*function)(struct kmem_timer *self);
+  uint64_t expires;
+  uintptr_t data;
+  uint32_t flags;
+  uint32_t state;
+  uint64_t due;
+  struct kmem_timer *child, *next, *previous;
+};
+
+/* Ticks of 4 ms. */
+KMEM_API uint64_t kmem_jiffies(void);
+KMEM_API void kmem_add_timer(struct kmem_timer *timer);
+KMEM_API bool kmem_mod_timer(struct kmem_timer *timer, uint64_t expires);
+KMEM_API bool kmem_mod_timer_pending(struct kmem_timer *timer, uint64_t expires);
+KMEM_API bool kmem_timer_reduce(struct kmem_timer *timer, uint64_t expires);
+KMEM_API bool kmem_del_timer(struct kmem_timer *timer);
+KMEM_API int kmem_try_to_del_timer_sync(struct kmem_timer *timer);
+KMEM_API bool kmem_del_timer_sync(struct kmem_timer *timer);
+KMEM_API bool kmem_timer_shutdown_sync(struct kmem_timer *timer);
+KMEM_API bool kmem_timer_pending(const struct kmem_timer *timer);
+
+#define KMEM_IRQ_SHARED 0x80u
+/* Returns 1 when the interrupt was the device's, else 0. */
+typedef int (*kmem_irq_handler_t)(int irq, void *device);
+
+KMEM_API int kmem_nr_irqs(void);
+KMEM_API int kmem_irq_signal(int irq);
+KMEM_API KMEM_MUST_USE int kmem_request_irq(int irq, kmem_irq_handler_t handler, uint32_t flags, const char *name, void *device);
+KMEM_API void kmem_free_irq(int irq, void *device);
+KMEM_API void kmem_disable_irq(int irq);
+KMEM_API void kmem_disable_irq_nosync(int irq);
+KMEM_API void kmem_enable_irq(int irq);
+KMEM_API void kmem_synchronize_irq(int irq);
+KMEM_API void kmem_raise_irq(int irq);
+
+/*
  * A cache of the program's that gives memory back before an allocation fails: reclaim() frees about nr_pages pages' worth and returns how
  * many pages it freed. needs: KMEM_GFP_IO_BIT, KMEM_GFP_FS_BIT, both or 0. Returns a number for kmem_unregister_reclaim, or a negative
  * errno value.

@@ -136,7 +136,7 @@ void run_one(interrupt_task& mine, tasklet& t) noexcept {
   tasklet* const outer = mine.running;
   mine.running = &t;
   call_checked("tasklet", reinterpret_cast<const void*>(t.function), [&] {
-    if (t.calls_by_data != 0)
+    if ((t.flags & calls_by_data) != 0)
       by_data(t.function)(t.data);
     else
       t.function(t);

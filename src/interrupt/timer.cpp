@@ -172,7 +172,7 @@ void wait_for_runner(const char* function, timer& t) noexcept {
 }
 
 bool disarm_and_wait(const char* function, timer& t, uint32_t new_state) noexcept {
-  if ((current().preempt_count & hardirq_mask) != 0) {
+  if ((current().preempt_count & hardirq_mask) != 0 && (t.flags & timer_irq_safe) == 0) {
     report_misuse(function, "called in a hard interrupt, which may have interrupted the function that it would wait for", &t);
     return disarm(function, t, false, new_state) == 1;
   }
@@ -194,7 +194,7 @@ struct due_timer {
   timer* object = nullptr;
   void (*function)(timer&) noexcept = nullptr;
   uintptr_t data = 0;
-  bool by_data = false;
+  uint32_t flags = 0;
 };
 
 /// Takes the first timer that is due by `now`. Return: false if there is none, with the time to the next one.
@@ -213,7 +213,7 @@ bool take_due(uint64_t now, due_timer& taken, uint64_t& wait_ns) noexcept {
   remove(*t);
   interrupts.running_timer = t;
   interrupts.timer_runner.store_relaxed(&current());
-  taken = {t, t->function, t->data, t->calls_by_data != 0};
+  taken = {t, t->function, t->data, t->flags};
   return true;
 }
 
@@ -221,12 +221,15 @@ void run_one(const due_timer& taken) noexcept {
   task_context& task = current();
   task.preempt_count += softirq_unit;
   arch::compiler_barrier();
+  const bool irq_safe = (taken.flags & timer_irq_safe) != 0;
+  if (irq_safe) irqs_set_disabled(true);
   call_checked("timer", reinterpret_cast<const void*>(taken.function), [&] {
-    if (taken.by_data)
+    if ((taken.flags & calls_by_data) != 0)
       by_data(taken.function)(taken.data);
     else
       taken.function(*taken.object);
   });
+  if (irq_safe) irqs_set_disabled(false);
   bool waiters = false;
   {
     const section in("ksoftirqd", nullptr);

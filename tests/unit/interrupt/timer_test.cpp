@@ -178,6 +178,37 @@ TEST_F(Timer, AnInterruptNeverFindsItsThreadInsideTheTimers) {
   free_irq(16, nullptr);
 }
 
+TEST_F(Timer, AnIrqSafeOneRunsWithInterruptsOff) {
+  std::atomic<int> seen{0};
+  body_timer t([&] { seen = irqs_disabled() ? 1 : 2; });
+  t.flags = timer_irq_safe;
+  mod_timer(t, jiffies());
+  wait_until([&] { return seen != 0; });
+  EXPECT_EQ(seen, 1);
+  mod_timer(t, jiffies() + 100'000);
+  { const hardirq_guard in; EXPECT_TRUE(del_timer_sync(t)); }
+}
+
+TEST_F(Timer, FunctionsThatTakeDataGetIt) {
+  static std::atomic<uintptr_t> sum;
+  sum = 0;
+  const auto add = [](uintptr_t data) { sum += data; };
+  void (*const function)(uintptr_t) = add;
+  timer t;
+  t.function = reinterpret_cast<void (*)(timer&) noexcept>(reinterpret_cast<void (*)()>(function));
+  t.data = 40;
+  t.flags = calls_by_data;
+  mod_timer(t, jiffies());
+  tasklet deferred;
+  deferred.function = reinterpret_cast<void (*)(tasklet&) noexcept>(reinterpret_cast<void (*)()>(function));
+  deferred.data = 2;
+  deferred.flags = calls_by_data;
+  tasklet_schedule(deferred);
+  wait_until([] { return sum == 42; });
+  del_timer_sync(t);
+  tasklet_kill(deferred);
+}
+
 TEST_F(Timer, WrongCallsAreReported) {
   timer empty;
   EXPECT_FALSE(mod_timer(empty, 0));
