@@ -171,20 +171,20 @@ class queue_place {
     {
       const nest_guard guard;
       const lock_guard hold(pa_.queue.lock);
-      if (me_.word.load_relaxed() != 0) {
+      has_turn_ = me_.word.load_relaxed() != 0;
+      if (has_turn_) {
         ++turns_;
         woken_by_.thread = me_.waker;
         __builtin_memcpy(woken_by_.name, me_.waker_name, sizeof me_.waker_name);
-      } else {
-        woken_by_.thread = 0;
       }
       me_.word.store_relaxed(0);
     }
     settle_missed(pa_);
   }
 
-  /// The attempt was in vain: the next one that could still be served has the turn.
+  /// The turn in hand, if there is one, was in vain: the next one that could still be served has it.
   void pass_on() noexcept {
+    if (!has_turn_) return;
     due_wakes due;
     {
       const nest_guard guard;
@@ -239,8 +239,8 @@ class queue_place {
     const waker me = this_thread();
     record.thread = me.thread;
     __builtin_memcpy(record.comm, me.name, sizeof me.name);
-    record.waker = me_.waker;
-    __builtin_memcpy(record.waker_comm, me_.waker_name, sizeof me_.waker_name);
+    record.waker = woken_by_.thread;
+    __builtin_memcpy(record.waker_comm, woken_by_.name, sizeof woken_by_.name);
     record.outcome = outcome;
     keep_sleep_record(pa_, record);
   }
@@ -249,7 +249,7 @@ class queue_place {
 
  private:
   /// Who freed the memory that the turn in hand is about; nullptr: this thread itself passes on.
-  const waker* origin() const noexcept { return woken_by_.thread != 0 ? &woken_by_ : nullptr; }
+  const waker* origin() const noexcept { return has_turn_ ? &woken_by_ : nullptr; }
 
   void enter() noexcept {
     {
@@ -298,7 +298,8 @@ class queue_place {
   page_allocator& pa_;
   request& r_;
   waiter me_;
-  waker woken_by_;
+  waker woken_by_;  // of the last turn
+  bool has_turn_ = false;
   uint32_t turns_ = 0;
   bool published_ = false;
 };
@@ -355,7 +356,6 @@ uint64_t sleep_time(const request& r, const wait_limit& limit, uint64_t next_rep
 /// An attempt, if it is the thread's turn. Return: whether it was served.
 bool take_turn(page_allocator& pa, request& r, queue_place& place) noexcept {
   place.begin_turn();
-  if (!in_turn(pa, r)) return false;
   if (try_in_turn(pa, r)) return true;
   place.pass_on();
   return false;

@@ -209,7 +209,9 @@ TEST(Promises, ThatEveryThreadWaitsIsReported) {
     const asker other(*m);
     EXPECT_EQ(alloc_pages(*m, quiet_kernel, order_t(0)), nullptr);
   }
-  EXPECT_NE(m.log().find("memory deadlock: all 2 threads of the process"), std::string::npos) << m.log();
+  // A sanitizer has a thread of its own, which does not wait.
+  const bool alone = plat::nr_threads() == 1 + static_cast<int>(plat::nr_service_threads());
+  EXPECT_EQ(m.log().find("memory deadlock: all 2 threads of the process") != std::string::npos, alone) << m.log();
   m.give(taken);
 }
 

@@ -403,6 +403,32 @@ TEST_F(exits, by_success) {
   EXPECT_NE(second.got(), nullptr) << "one wake-up for two pages: the first one passes it on";
 }
 
+TEST_F(exits, by_success_of_one_between_others_that_cannot_be_served) {
+  // A block, a page, a block, a page: two pages come free at once, so the turn must get past both blocks.
+  std::vector<std::unique_ptr<asker>> askers;
+  for (unsigned i = 0; i < 4; ++i) {
+    askers.push_back(std::make_unique<asker>(*m_, gfp::kernel, i % 2 == 0 ? 4u : 0u));
+    until_asleep(i + 1);
+  }
+  {
+    const lock_guard hold(m_->queue.lock);
+    const nest_guard nested;
+    const nest_guard inner;
+    give(2);
+  }
+  request r = make_request(*m_, gfp::kernel, 1, request_kind::block);
+  goes_behind(*m_, r);
+  askers[1]->until_done();
+  askers[3]->until_done();
+  EXPECT_NE(askers[1]->got(), nullptr);
+  EXPECT_NE(askers[3]->got(), nullptr);
+  sleep_record record;
+  ASSERT_TRUE(read_sleep(*m_, 2, record));
+  EXPECT_EQ(record.thread, askers[3]->thread_id());
+  EXPECT_EQ(record.waker, gettid()) << "it was given the turn that the free began; it did not just look after a second";
+  held_.release();
+}
+
 // ---- what ends a wait ---------------------------------------------------------------------------------------------------------------
 
 TEST_F(wait_queue_of, signals_do_not_end_a_wait_that_is_not_interruptible) {
@@ -601,8 +627,9 @@ TEST_F(wait_queue_of, that_every_thread_waits_is_reported) {
   EXPECT_EQ(alloc_pages(*m_, gfp::kernel | gfp::nowarn, order_t(0)), nullptr);
   EXPECT_EQ(last_wait(), wait_outcome::timed_out);
   wait_leave(conditions);
-  EXPECT_GT(m_->stats.deadlocks.load_relaxed(), 0u);
-  EXPECT_TRUE(out.has("memory deadlock: all 2 threads of the process have waited for memory for over a second")) << out.text();
+  const bool alone = plat::nr_threads() == 2;  // a sanitizer may have a thread of its own, which does not wait
+  EXPECT_EQ(m_->stats.deadlocks.load_relaxed() != 0, alone);
+  EXPECT_EQ(out.has("memory deadlock: all 2 threads of the process have waited for memory for over a second"), alone) << out.text();
   EXPECT_EQ(out.text().find("memory deadlock"), out.text().rfind("memory deadlock")) << "once a minute is enough";
   give();
 }
