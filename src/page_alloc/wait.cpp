@@ -363,7 +363,7 @@ bool take_turn(page_allocator& pa, request& r, queue_place& place) noexcept {
 
 /// Return: served, or why it gave up.
 wait_outcome wait_in_queue(page_allocator& pa, request& r, queue_place& place, const wait_limit& limit) noexcept {
-  uint64_t next_report = place.since_ns() + stall_report_ns;
+  uint64_t next_report = place.since_ns() + stall_report_ns, next_count = place.since_ns() + deadlock_ns;
   for (bool reclaims = r.behind;; reclaims = true) {
     if (take_turn(pa, r, place)) return wait_outcome::served;
     if (reclaims) {
@@ -383,7 +383,8 @@ wait_outcome wait_in_queue(page_allocator& pa, request& r, queue_place& place, c
     place.stay();
     if (how == futex_end::interrupted) note_interrupt();
     now = plat::now_ns();
-    if (how != futex_end::timed_out || now - place.since_ns() < deadlock_ns) continue;
+    if (now < next_count) continue;
+    next_count = now + deadlock_ns;
     if (const uint32_t threads = place.count_deadlocked(now); threads != 0) {
       pa.stats.deadlocks.fetch_add_relaxed(1);
       report_deadlock(pa, r, threads);

@@ -1,4 +1,5 @@
 // fork: the child has a machine that works, whatever the parent's threads were doing.
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,6 +59,81 @@ TEST(page_alloc_fork, while_other_threads_allocate) {
   }
   stop = true;
   for (std::thread& t : threads) t.join();
+}
+
+TEST(page_alloc_fork, those_who_waited_are_not_in_the_child) {
+  testing::test_machine m([] {
+    machine_config config = testing::small_config(uint64_t{16} << 20);
+    config.alloc_wait_ms = 60'000;
+    return config;
+  }());
+  testing::held_pages held(*m);
+  std::thread([] {}).join();
+  held.exhaust(gfp::kernel | gfp::noretry);
+  page* got = nullptr;
+  std::thread sleeper([&] { got = alloc_pages(*m, gfp::kernel | gfp::nowarn, order_t(0)); });
+  while (m->stats.waits.load_relaxed() == 0) std::this_thread::yield();
+  const pid_t child = fork_machine(*m);
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const lock_guard hold(m->queue.lock);
+    _exit(m->waiters.load_relaxed() == 0 && m->queue.first == nullptr && m->queue.last == nullptr ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(m->waiters.load_relaxed(), 1u) << "here it waits on";
+  free_pages(*m, held.pages().back(), order_t(0));
+  held.pages().pop_back();
+  sleeper.join();
+  ASSERT_NE(got, nullptr);
+  held.pages().push_back(got);
+}
+
+std::atomic<page_allocator*> handler_machine{nullptr};
+std::atomic<page*> handler_page{nullptr};
+std::atomic<int> handler_child{-1};
+
+TEST(page_alloc_fork, a_handler_that_forks_while_its_thread_waits_leaves_a_child_that_waits_on) {
+  testing::test_machine m([] {
+    machine_config config = testing::small_config(uint64_t{16} << 20);
+    config.alloc_wait_ms = 60'000;
+    return config;
+  }());
+  testing::held_pages held(*m);
+  std::thread([] {}).join();
+  held.exhaust(gfp::kernel | gfp::noretry);
+  handler_machine = &*m;
+  handler_page = held.pages().back();
+  handler_child = -1;
+  struct sigaction action {}, before {};
+  action.sa_handler = [](int) {
+    const pid_t child = fork_machine(*handler_machine.load());
+    // The child's queue is empty: nobody is woken, but the thread looks when it goes back to sleep.
+    if (child == 0) free_pages(*handler_machine.load(), handler_page, order_t(0));
+    handler_child = child;
+  };
+  sigaction(SIGUSR1, &action, &before);
+  std::atomic<page*> got{nullptr};
+  std::thread sleeper([&] {
+    page* const p = alloc_pages(*m, gfp::kernel | gfp::nowarn, order_t(0));
+    if (handler_child == 0) {
+      const bool alone = m->waiters.load_relaxed() == 0 && m->queue.first == nullptr;
+      _exit(p == handler_page && alone && page_alloc_is_valid(*m) == nullptr ? 0 : 1);
+    }
+    got = p;
+  });
+  while (m->stats.waits.load_relaxed() == 0) std::this_thread::yield();
+  pthread_kill(sleeper.native_handle(), SIGUSR1);
+  while (handler_child < 0) std::this_thread::yield();
+  int status = 0;
+  ASSERT_EQ(waitpid(handler_child, &status, 0), handler_child.load());
+  EXPECT_EQ(status, 0);
+  sigaction(SIGUSR1, &before, nullptr);
+  free_pages(*m, handler_page, order_t(0));
+  sleeper.join();
+  ASSERT_NE(got.load(), nullptr);
+  held.pages().back() = got;
 }
 
 TEST(page_alloc_fork, waits_for_no_page_that_a_thread_of_the_parent_was_giving_back) {
