@@ -215,6 +215,46 @@ KMEM_API KMEM_MUST_USE int kmem_register_reclaim(uint64_t (*reclaim)(void *conte
 KMEM_API void kmem_unregister_reclaim(int number);
 
 /*
+ * Shrinkers (kmem/shrinker.hpp): count_objects says how many objects could be freed, scan_objects frees about nr_to_scan of them and
+ * returns how many it freed. Everything else is 0 by default, seeks included, which then means "costs nothing to make again": KMEM_DEFAULT_SEEKS is
+ * the usual value. The struct must stay where it is while it is registered. Returns 0, or a negative errno value.
+ */
+struct kmem_shrink_control {
+  kmem_gfp_t gfp;
+  int nid;
+  uint64_t nr_to_scan;
+  uint64_t nr_scanned;
+};
+struct kmem_shrinker {
+  uint64_t (*count_objects)(struct kmem_shrinker *self, struct kmem_shrink_control *control);
+  uint64_t (*scan_objects)(struct kmem_shrinker *self, struct kmem_shrink_control *control);
+  long batch;
+  int seeks;
+  kmem_gfp_t needs; /* KMEM_GFP_IO_BIT, KMEM_GFP_FS_BIT, both or 0 */
+  uint32_t flags;   /* 0 */
+  void *private_data;
+  const char *name;
+  void *library_list[2];
+  uint64_t library_deferred;
+  uint32_t library_state[2];
+};
+#define KMEM_SHRINK_STOP (~(uint64_t)0)
+#define KMEM_SHRINK_EMPTY (~(uint64_t)0 - 1)
+#define KMEM_DEFAULT_SEEKS 2
+KMEM_API KMEM_MUST_USE int kmem_register_shrinker(struct kmem_shrinker *shrinker);
+KMEM_API void kmem_unregister_shrinker(struct kmem_shrinker *shrinker);
+
+/* Asked last, before an allocation that may call file systems waits or fails. notify returns the pages that it freed. */
+struct kmem_oom_notifier {
+  uint64_t (*notify)(struct kmem_oom_notifier *self);
+  void *private_data;
+  void *library_list[2];
+  uint32_t library_state[2];
+};
+KMEM_API KMEM_MUST_USE int kmem_register_oom_notifier(struct kmem_oom_notifier *notifier);
+KMEM_API void kmem_unregister_oom_notifier(struct kmem_oom_notifier *notifier);
+
+/*
  * Mempools (kmem/mempool.hpp): min_nr elements are set aside, so that kmem_mempool_alloc with a mask that may block never returns NULL.
  * The functions get pool_data. kmem_mempool_resize returns 0, or a negative errno value and nothing has changed.
  */

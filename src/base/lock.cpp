@@ -22,8 +22,8 @@ namespace {
 constexpr unsigned spins_before_sleep = 200;
 constexpr uint64_t no_timeout = ~uint64_t{0};
 
-const char* const rank_names[] = {"machine", "cache_list", "vmalloc", "cpu_arrays", "barn", "cache", "cpu_pages", "zone", "section",
-                                  "wait_queue", "interrupts"};
+const char* const rank_names[] = {"machine",   "shrinkers", "cache_list", "vmalloc", "cpu_arrays", "barn",
+                                  "cache",     "cpu_pages", "zone",       "section", "wait_queue", "interrupts"};
 static_assert(sizeof rank_names / sizeof rank_names[0] == nr_lock_ranks);
 
 /// Takes a lock word after the first attempt failed.

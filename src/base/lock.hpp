@@ -13,6 +13,7 @@ KMEM_BUILD_NAMESPACE {
 /// Order in which locks may nest: a thread may take a lock only if it holds none of the same or a higher rank. No default rank.
 enum class lock_rank : uint8_t {
   machine,     // opening sections, changing the budget, registering callbacks
+  shrinkers,   // shrinkers and OOM notifiers of a machine
   cache_list,  // the list of kmem_caches of an allocator
   vmalloc,     // vmalloc areas
   cpu_arrays,  // one CPU's region of object arrays
@@ -24,7 +25,7 @@ enum class lock_rank : uint8_t {
   wait_queue,  // who waits for memory, in order
   interrupts,  // armed timers (taken with interrupts off, in handlers, too)
 };
-inline constexpr unsigned nr_lock_ranks = 11;
+inline constexpr unsigned nr_lock_ranks = 12;
 /// Bits of task_context::held_ranks for each rank: a thread can hold up to 15 locks of one rank (by try_lock).
 inline constexpr unsigned held_bits = 4;
 static_assert(nr_lock_ranks * held_bits <= 64);

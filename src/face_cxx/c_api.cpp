@@ -131,6 +131,23 @@ int kmem_register_reclaim(uint64_t (*reclaim)(void* context, kmem_gfp_t gfp, uin
 }
 void kmem_unregister_reclaim(int number) { kmem::unregister_reclaim(number); }
 
+// The structs of both faces are one: they differ in what the compiler knows of the functions only.
+static_assert(sizeof(kmem_shrinker) == sizeof(kmem::shrinker) && sizeof(kmem_shrink_control) == sizeof(kmem::shrink_control) &&
+              sizeof(kmem_oom_notifier) == sizeof(kmem::oom_notifier));
+static_assert(offsetof(kmem_shrinker, seeks) == offsetof(kmem::shrinker, seeks) &&
+              offsetof(kmem_shrinker, needs) == offsetof(kmem::shrinker, needs) &&
+              offsetof(kmem_shrinker, name) == offsetof(kmem::shrinker, name) &&
+              offsetof(kmem_shrink_control, nr_to_scan) == offsetof(kmem::shrink_control, nr_to_scan) &&
+              offsetof(kmem_oom_notifier, library_state) == offsetof(kmem::oom_notifier, running));
+int kmem_register_shrinker(kmem_shrinker* shrinker) { return kmem::register_shrinker(*reinterpret_cast<kmem::shrinker*>(shrinker)); }
+void kmem_unregister_shrinker(kmem_shrinker* shrinker) { kmem::unregister_shrinker(*reinterpret_cast<kmem::shrinker*>(shrinker)); }
+int kmem_register_oom_notifier(kmem_oom_notifier* notifier) {
+  return kmem::register_oom_notifier(*reinterpret_cast<kmem::oom_notifier*>(notifier));
+}
+void kmem_unregister_oom_notifier(kmem_oom_notifier* notifier) {
+  kmem::unregister_oom_notifier(*reinterpret_cast<kmem::oom_notifier*>(notifier));
+}
+
 kmem_mempool_t* kmem_mempool_create(unsigned min_nr, kmem_mempool_alloc_t* alloc, kmem_mempool_free_t* free, void* pool_data) {
   return c(kmem::mempool_create(min_nr, reinterpret_cast<void* (*)(kmem::gfp_t, void*) noexcept>(alloc),
                                 reinterpret_cast<void (*)(void*, void*) noexcept>(free), pool_data));

@@ -57,6 +57,23 @@ void unregister_reclaim(int number) noexcept {
   if (m != nullptr) unregister_callback(*m, number);
 }
 
+int register_shrinker(shrinker& s) noexcept {
+  machine* const m = serving();
+  return static_cast<int>(m != nullptr ? add_shrinker(*m, s) : err::nomem);
+}
+void unregister_shrinker(shrinker& s) noexcept {
+  machine* const m = serving();
+  if (m != nullptr) remove_shrinker(*m, s);
+}
+int register_oom_notifier(oom_notifier& n) noexcept {
+  machine* const m = serving();
+  return static_cast<int>(m != nullptr ? add_oom_notifier(*m, n) : err::nomem);
+}
+void unregister_oom_notifier(oom_notifier& n) noexcept {
+  machine* const m = serving();
+  if (m != nullptr) remove_oom_notifier(*m, n);
+}
+
 uint64_t remaining_bytes() noexcept {
   machine* const m = serving();
   return m != nullptr ? bytes(nr_pages_t(free_pages_total(*m))) : 0;

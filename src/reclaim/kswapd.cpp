@@ -66,8 +66,13 @@ bool take_work(kswapd_state& k, work& w) noexcept {
 // ---- rounds -------------------------------------------------------------------------------------------------------------------
 
 /// One pass over everything that can free. Return: pages freed.
-uint64_t reclaim_once(machine& m, uint64_t wanted) noexcept {
-  const uint64_t freed = run_callbacks(m, gfp::kernel, wanted);
+uint64_t reclaim_once(machine& m, uint64_t wanted, unsigned priority) noexcept {
+  uint64_t freed = run_callbacks(m, gfp::kernel, wanted);
+  if (freed < wanted) {
+    const uint64_t before = nr_freed_pages(m);
+    run_shrinkers(m, gfp::kernel, priority);
+    freed += nr_freed_pages(m) - before;
+  }
   m.kswapd.pgscan_kswapd.fetch_add_relaxed(wanted);
   m.kswapd.pgsteal_kswapd.fetch_add_relaxed(freed);
   if (freed != 0) drain_cpu_pages(m, true);
@@ -84,7 +89,7 @@ uint64_t run_round(machine& m, const work& w, bool& balanced) noexcept {
   for (unsigned priority = first_priority; priority >= 1 && !balanced && m.kswapd.stop.load_relaxed() == 0;) {
     const uint64_t missing = pages_missing(m, watermark::high, w.highest) + (uint64_t{1} << w.order) - 1;
     const uint64_t wanted = missing < pages_least ? pages_least : missing;
-    const uint64_t got = reclaim_once(m, wanted);
+    const uint64_t got = reclaim_once(m, wanted, priority);
     freed += got;
     if (got < wanted) --priority;
     balanced = is_balanced(m, w);

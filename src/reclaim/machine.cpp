@@ -16,8 +16,12 @@ namespace {
 uint64_t reclaim_op(void* context, gfp_t gfp, uint64_t nr_pages) noexcept {
   machine& m = *static_cast<machine*>(context);
   // Atomic requests may have left less than min: an ordinary one finds nothing before that is made up for, too.
-  return run_callbacks(m, gfp, nr_pages + pages_below(m, watermark::min, gfp_zone(gfp)));
+  const uint64_t wanted = nr_pages + pages_below(m, watermark::min, gfp_zone(gfp));
+  const uint64_t freed = run_callbacks(m, gfp, wanted);
+  return freed < wanted ? freed + shrink_pages(m, gfp, wanted - freed) : freed;
 }
+
+uint64_t out_of_memory_op(void* context, gfp_t, unsigned) noexcept { return run_oom_notifiers(*static_cast<machine*>(context)); }
 
 void forget_callbacks(machine& m) noexcept {
   const lock_guard lock(m.callbacks_lock);
@@ -36,7 +40,7 @@ err init_upper_layers(machine& m) noexcept {
   if (result == err::ok) {
     result = vmalloc_init(m);
     if (result == err::ok) {
-      result = register_reclaim_ops(m, {.context = &m, .reclaim = reclaim_op});
+      result = register_reclaim_ops(m, {.context = &m, .reclaim = reclaim_op, .out_of_memory = out_of_memory_op});
       if (result == err::ok) result = kswapd_init(m);
       if (result == err::ok) return result;
       vmalloc_destroy(m);
@@ -60,6 +64,7 @@ void describe(config_error& error, const machine_config& config, err result) noe
 err machine_init(machine& m, const machine_config& config, config_error& error) noexcept {
   if (!config_is_valid(config, error)) return err::inval;
   forget_callbacks(m);
+  forget_shrinkers(m);
   err result = page_alloc_init(m, config);
   if (result == err::ok) {
     result = init_upper_layers(m);
@@ -86,6 +91,7 @@ bool machine_destroy(machine& m) noexcept {
   slab_destroy(m);
   page_alloc_destroy(m);
   forget_callbacks(m);
+  forget_shrinkers(m);
   return true;
 }
 
@@ -93,6 +99,7 @@ const char* machine_is_valid(machine& m) noexcept {
   if (const char* const damage = page_alloc_is_valid(m)) return damage;
   if (const char* const damage = slab_is_valid(m)) return damage;
   if (const char* const damage = vmalloc_is_valid(m)) return damage;
+  if (const char* const damage = shrinkers_are_valid(m)) return damage;
   const lock_guard lock(m.callbacks_lock);
   uint32_t used = 0, running = 0, frames = 0;
   for (const machine::callback_entry& entry : m.callbacks) {
@@ -122,6 +129,7 @@ void machine_fork_prepare(machine& m) noexcept {
   if (task.depth++ == 0) task.fork_levels = 1;
   arch::compiler_barrier();
   fork_prepare(m.callbacks_lock, m.callbacks_fork);
+  fork_prepare(m.shrinkers.lock, m.shrinkers.fork);
   vmalloc_fork_prepare(m);
   slab_fork_prepare(m);
   page_alloc_fork_prepare(m);
@@ -131,6 +139,7 @@ void machine_fork_parent(machine& m) noexcept {
   page_alloc_fork_parent(m);
   slab_fork_parent(m);
   vmalloc_fork_parent(m);
+  fork_parent(m.shrinkers.lock, m.shrinkers.fork);
   fork_parent(m.callbacks_lock, m.callbacks_fork);
   end_fork_level();
 }
@@ -140,11 +149,13 @@ void machine_fork_child(machine& m) noexcept {
   slab_fork_child(m);
   vmalloc_fork_child(m);
   const bool alone = m.callbacks_fork.held, nested = current().depth != current().fork_levels;
+  fork_child(m.shrinkers.lock, m.shrinkers.fork);
   fork_child(m.callbacks_lock, m.callbacks_fork);
   end_fork_level();
   kswapd_fork_child(m);
   if (!alone) return;
   if (!nested) mempools_fork_child(m);
+  shrinkers_fork_child(m);
   // Other threads are gone, and with them what they had been running.
   const lock_guard lock(m.callbacks_lock);
   callback_frame** link = &m.running_callbacks;

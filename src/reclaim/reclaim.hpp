@@ -5,6 +5,7 @@
 #include "reclaim/kswapd.hpp"
 #include "reclaim/mempool.hpp"
 #include "reclaim/sheaf.hpp"
+#include "reclaim/shrinker.hpp"
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
@@ -32,6 +33,7 @@ struct machine final : vmalloc_allocator {
   atomic<uint32_t> next_callback{0};  // where the next round starts, so that all are asked in turn
   atomic<uint32_t> callback_ends{0};  // futex word: raised whenever a callback returns
   kswapd_state kswapd;
+  shrinker_state shrinkers;
   mempool* mempools KMEM_GUARDED_BY(callbacks_lock) = nullptr;
 };
 
