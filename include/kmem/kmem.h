@@ -216,8 +216,8 @@ KMEM_API void kmem_unregister_reclaim(int number);
 
 /*
  * Shrinkers (kmem/shrinker.hpp): count_objects says how many objects could be freed, scan_objects frees about nr_to_scan of them and
- * returns how many it freed. Everything else is 0 by default, seeks included, which then means "costs nothing to make again": KMEM_DEFAULT_SEEKS is
- * the usual value. The struct must stay where it is while it is registered. Returns 0, or a negative errno value.
+ * returns how many it freed. Everything else is 0 by default, seeks included, which then means "costs nothing to make again":
+ * KMEM_DEFAULT_SEEKS is the usual value. The struct must stay where it is while it is registered. Returns 0, or a negative errno value.
  */
 struct kmem_shrink_control {
   kmem_gfp_t gfp;

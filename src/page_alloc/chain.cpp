@@ -92,7 +92,6 @@ uint64_t run_out_of_memory(page_allocator& pa, const request& r, chain_step& rea
   for (const reclaim_ops& ops : pa.ops) {
     if (ops.out_of_memory == nullptr) continue;
     reached = chain_step::oom;
-    pa.stats.oom_notified.fetch_add_relaxed(1);
     freed += ops.out_of_memory(ops.context, r.gfp, r.order);
   }
   return freed;

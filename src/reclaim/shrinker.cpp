@@ -229,7 +229,10 @@ uint64_t run_oom_notifiers(machine& m) noexcept {
   uint64_t freed = 0;
   for_each_entered(
       m.shrinkers, static_cast<oom_notifier*>(nullptr), [](const oom_notifier&) { return true; },
-      [&](oom_notifier& n) { freed += n.notify(&n); });
+      [&](oom_notifier& n) {
+        m.stats.oom_notified.fetch_add_relaxed(1);
+        freed += n.notify(&n);
+      });
   if (freed != 0) drain_caches(m, true);
   return freed;
 }

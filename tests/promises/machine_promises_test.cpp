@@ -250,7 +250,7 @@ TEST(Promises, EachFailureLeavesARecordThatSaysWhy) {
   EXPECT_EQ(record.gfp, quiet_kernel);
   EXPECT_EQ(record.order, 2u);
   EXPECT_EQ(record.bytes, page_size << 2);
-  EXPECT_EQ(record.reached, chain_step::reclaim);
+  EXPECT_EQ(record.reached, chain_step::oom);
   EXPECT_EQ(zone_idx(record.zone), zone_idx::normal);
   EXPECT_EQ(record.free, m.zone_now(zone_idx::normal).free);
   EXPECT_GT(record.charged, taken.size() / 2);
