@@ -1,5 +1,5 @@
-// A driver in the manner of the specification: an interrupt handler takes a buffer with GFP_ATOMIC for every packet of the device and puts it
-// into a ring; a tasklet counts, and the process empties the ring when it gets to it. The device does not wait: when the process is late
+// A driver in the manner of the specification: an interrupt handler takes a buffer with GFP_ATOMIC for every packet of the device and puts
+// it into a ring; a tasklet counts, and the process empties the ring when it gets to it. The device does not wait: when the process is late
 // the reserve runs out, packets are dropped, and the driver knows how many and why.
 //
 // The device is a thread that sends real signals. Build: c++ -std=c++20 -Iinclude examples/interrupt_ring.cpp build/lib/libkmem.a -lpthread
@@ -131,8 +131,9 @@ int main() {
   kmem::free_irq(irq, &device);
   kmem::tasklet_kill(device.bottom_half);
   for (void* const p : other) kmem::kfree(p);
-  std::printf("%u packets came by interrupts, %u were taken (%u of them damaged), %u found no memory, %u no slot; the tasklet ran %u times\n",
-              device.arrived.load(), taken, damaged, device.no_memory.load(), device.no_slot.load(), device.seen_by_tasklet.load());
+  std::printf("%u packets came by interrupts, %u were taken (%u of them damaged), ", device.arrived.load(), taken, damaged);
+  std::printf("%u found no memory, %u no slot; the tasklet ran %u times\n", device.no_memory.load(), device.no_slot.load(),
+              device.seen_by_tasklet.load());
   const bool all_there = taken + device.no_memory + device.no_slot == nr_packets;
   std::puts(all_there && damaged == 0 ? "every packet is accounted for" : "packets are missing or damaged");
   return all_there && damaged == 0 ? 0 : 1;

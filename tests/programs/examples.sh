@@ -35,9 +35,9 @@ for kind in static shared; do
   expect "hello.cpp ($kind)" 'hello from kmem: 112 bytes for 100 asked, 1[0-9]{4} KiB of the budget are left' "$folder/hello_cpp"
   c++ -std=c++20 "${warnings[@]}" -I"$source/include" "$source/examples/shrinking_cache.cpp" "${libraries[@]}" -o "$folder/shrinking_cache"
   expect "shrinking_cache.cpp ($kind)" 'none refused' "$folder/shrinking_cache"
-  c++ -std=c++20 "${warnings[@]}" -I"$source/include" "$source/examples/mempool_producer.cpp" "${libraries[@]}" -o "$folder/mempool_producer"
-  expect "mempool_producer.cpp ($kind)" 'the producer survived' "$folder/mempool_producer"
-  c++ -std=c++20 "${warnings[@]}" -I"$source/include" "$source/examples/interrupt_ring.cpp" "${libraries[@]}" -o "$folder/interrupt_ring"
-  expect "interrupt_ring.cpp ($kind)" 'every packet is accounted for' "$folder/interrupt_ring"
+  c++ -std=c++20 "${warnings[@]}" -I"$source/include" "$source/examples/mempool_producer.cpp" "${libraries[@]}" -o "$folder/example"
+  expect "mempool_producer.cpp ($kind)" 'the producer survived' "$folder/example"
+  c++ -std=c++20 "${warnings[@]}" -I"$source/include" "$source/examples/interrupt_ring.cpp" "${libraries[@]}" -o "$folder/example"
+  expect "interrupt_ring.cpp ($kind)" 'every packet is accounted for' "$folder/example"
   unset -n libraries
 done
