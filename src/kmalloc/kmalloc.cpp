@@ -216,7 +216,7 @@ KMEM_COLD void report_invalid_free(kmalloc_allocator& ka, const void* p, const c
   char line[240];
   text_writer text(line, sizeof line);
   text.str(function).str(" of invalid pointer 0x").hex(reinterpret_cast<uintptr_t>(p), 16);
-  text.str(!ka.contains(p) ? ": it lies outside the arena" : ": kmalloc did not hand it out, or it is free already");
+  text.str(!ka.contains(p) ? ": it lies outside the arena" : ": nothing that kmalloc handed out begins there, or it is free already");
   text.str(". It was not freed.\n");
   const void* pcs[printk_max_pcs];
   const unsigned nr_pcs = capture_stack(pcs, printk_max_pcs);
@@ -239,6 +239,12 @@ void* alloc_any(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, boo
   return alloc_large(ka, size, align, gfp);
 }
 
+/// Does something begin at `p` that kfree would take, as far as its address tells? From elsewhere, clearing and copying reach neighbours.
+bool begins_something(kmalloc_allocator& ka, const void* p) noexcept {
+  const kmem_cache* const cache = cache_of(ka, p);
+  return cache != nullptr ? is_object_start(ka, *cache, p) : run_at(ka, p) != nullptr;
+}
+
 /// Can `size` bytes stay where ksize(old) bytes are?
 bool fits_in_place(size_t size, size_t usable) noexcept { return size <= usable && size >= usable / 2; }
 
@@ -257,11 +263,11 @@ void* realloc_any(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp
     kfree(ka, old);
     return zero_size_ptr;
   }
-  const size_t usable = ksize(ka, old);
-  if (usable == 0) {
+  if (KMEM_UNLIKELY(!begins_something(ka, old))) {
     report_invalid_free(ka, old, "krealloc");
     return nullptr;
   }
+  const size_t usable = ksize(ka, old);
   void* const same = const_cast<void*>(old);
   const bool too_large = limited && size > ka.kmalloc_max_bytes;
   if (!too_large && (fits_in_place(size, usable) || resize_in_place(ka, old, size, usable, gfp))) return same;
@@ -344,11 +350,10 @@ size_t ksize(kmalloc_allocator& ka, const void* p) noexcept {
 }
 
 void kfree_sensitive(kmalloc_allocator& ka, const void* p) noexcept {
-  const size_t size = ksize(ka, p);
-  if (size != 0) {
-    __builtin_memset(const_cast<void*>(p), 0, size);
-    arch::compiler_barrier();  // the stores stay, dead or not
-  }
+  if (is_zero_or_null(p)) return;
+  if (KMEM_UNLIKELY(!begins_something(ka, p))) return report_invalid_free(ka, p, "kfree_sensitive");
+  __builtin_memset(const_cast<void*>(p), 0, ksize(ka, p));
+  arch::compiler_barrier();  // the stores stay, dead or not
   kfree(ka, p);
 }
 

@@ -73,13 +73,6 @@ __attribute__((noinline)) void* refill(slab_allocator& sa, kmem_cache& cache, gf
   return keep_rest(sa, cache, batch, got);
 }
 
-/// Is `object` the start of an object, as far as its address tells?
-bool is_object_start(const slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept {
-  const auto offset = static_cast<uint64_t>(static_cast<const char*>(object) - sa.address_of(slab_head(sa, cache, object)));
-  const uint64_t index = (offset * cache.magic) >> 32;
-  return index * cache.size == offset && index < cache.capacity;
-}
-
 bool belongs_to(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept {
   if (KMEM_UNLIKELY(!sa.contains(object))) return false;
   const uint8_t byte = sa.class_map[sa.pfn_of(object).raw()];
@@ -220,6 +213,12 @@ kmem_cache* cache_of(slab_allocator& sa, const void* object) noexcept {
   const page* p = &sa.page_of(pfn);
   if (p->kind == page_kind::slab_tail) p = &sa.page_of(p->head);
   return p->kind == page_kind::slab ? sa.caches[p->slab.cache].load_relaxed() : nullptr;
+}
+
+bool is_object_start(const slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept {
+  const auto offset = static_cast<uint64_t>(static_cast<const char*>(object) - sa.address_of(slab_head(sa, cache, object)));
+  const uint64_t index = (offset * cache.magic) >> 32;
+  return index * cache.size == offset && index < cache.capacity;
 }
 
 bool object_is_valid(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept {

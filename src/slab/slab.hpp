@@ -163,7 +163,9 @@ void* cache_alloc_at_hand(slab_allocator& sa, kmem_cache& cache) noexcept;
 
 /// The cache of the slab that `object` lies in, or nullptr. Context: any.
 kmem_cache* cache_of(slab_allocator& sa, const void* object) noexcept;
-/// Is `object` the start of an object of its slab, and handed out as far as the bitmap knows?
+/// Is `object`, which lies in a slab of `cache`, the start of an object, as far as its address tells? Context: any.
+bool is_object_start(const slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept;
+/// The same, and is it handed out as far as the bitmap knows?
 bool object_is_valid(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept;
 
 /// Empties arrays (every CPU's), barns and deferred lists into the slabs and frees empty slabs. Locks are waited for, as they are held

@@ -249,8 +249,12 @@ void add_slab_locked(slab_allocator& sa, kmem_cache& cache, page& head) noexcept
 }
 
 void settle_locked(slab_allocator& sa, kmem_cache& cache, aftermath& after) noexcept {
+  // The objects are taken first and put last: every slab that one of them lies in was pushed before it, so it is among the slabs that are
+  // taken then, or listed already.
+  void* object = nullptr;
+  if (KMEM_UNLIKELY(cache.deferred.load_relaxed() != 0))
+    object = reinterpret_cast<void*>(cache.deferred.exchange_acquire(0));  // pairs: deferred_objects
   if (KMEM_UNLIKELY(cache.unlisted.load_relaxed() != 0)) {
-    // Slabs before objects: a deferred object may lie in one of them.
     pfn_t next(static_cast<uint32_t>(cache.unlisted.exchange_acquire(0)));  // pairs: unlisted_slabs
     while (!next.is_none()) {
       page& head = sa.page_of(next);
@@ -259,14 +263,11 @@ void settle_locked(slab_allocator& sa, kmem_cache& cache, aftermath& after) noex
       add_slab_locked(sa, cache, head);
     }
   }
-  if (KMEM_UNLIKELY(cache.deferred.load_relaxed() != 0)) {
-    auto* object = reinterpret_cast<void*>(cache.deferred.exchange_acquire(0));  // pairs: deferred_objects
-    // An object freed twice may have made the list a ring; more steps than objects are none of a list.
-    for (uint64_t steps_left = cache.nr_objects; object != nullptr && steps_left != 0; --steps_left) {
-      void* const next = reinterpret_cast<void*>(deferred_link(cache, object));
-      put_object(sa, cache, object, slab_head(sa, cache, object), cache.empty_max, after);
-      object = next;
-    }
+  // An object freed twice may have made the list a ring; more steps than objects are none of a list.
+  for (uint64_t steps_left = cache.nr_objects; object != nullptr && steps_left != 0; --steps_left) {
+    void* const next = reinterpret_cast<void*>(deferred_link(cache, object));
+    put_object(sa, cache, object, slab_head(sa, cache, object), cache.empty_max, after);
+    object = next;
   }
 }
 

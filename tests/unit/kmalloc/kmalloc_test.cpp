@@ -140,6 +140,25 @@ TEST(kmalloc, a_pointer_into_an_object_is_reported_and_not_freed) {
   kfree(*m, p);
 }
 
+TEST(kmalloc, a_pointer_into_an_allocation_clears_copies_and_frees_nothing) {
+  kmalloc_machine m;
+  for (const size_t size : {size_t{64}, size_t{300}, size_t{40'000}}) {
+    auto* const p = static_cast<char*>(kmalloc(*m, size, gfp::kernel));
+    const size_t usable = ksize(*m, p);
+    std::memset(p, 0x77, usable);
+    const uint64_t before = m->bad_frees.load_relaxed();
+    kfree_sensitive(*m, p + 8);
+    EXPECT_EQ(krealloc(*m, p + 8, size * 4, gfp::kernel), nullptr);
+    EXPECT_EQ(krealloc(*m, p + 8, 1, gfp::kernel), nullptr);
+    EXPECT_EQ(m->bad_frees.load_relaxed(), before + 3) << size;
+    for (size_t i = 0; i < usable; ++i) ASSERT_EQ(p[i], 0x77) << size << " at " << i;
+    kfree(*m, p);
+  }
+  const std::string log = take_log();
+  EXPECT_NE(log.find("kfree_sensitive of invalid pointer"), std::string::npos);
+  EXPECT_NE(log.find("krealloc of invalid pointer"), std::string::npos);
+}
+
 TEST(kmalloc, sensitive_memory_is_cleared_before_it_is_freed) {
   kmalloc_machine m;
   auto* const p = static_cast<char*>(kmalloc(*m, 100, gfp::kernel));
