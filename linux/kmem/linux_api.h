@@ -19,6 +19,7 @@ struct kmem_mempool;
 struct kmem_sheaf;
 struct kmem_tasklet;
 struct kmem_timer;
+struct kmem_shrinker;
 
 /* kmalloc */
 void *kmem_kmalloc(__SIZE_TYPE__ size, __UINT32_TYPE__ gfp);
@@ -88,6 +89,10 @@ void kmem_mempool_destroy(struct kmem_mempool *pool);
 void *kmem_mempool_alloc(struct kmem_mempool *pool, __UINT32_TYPE__ gfp);
 void kmem_mempool_free(void *element, struct kmem_mempool *pool);
 int kmem_mempool_resize(struct kmem_mempool *pool, unsigned min_nr);
+
+/* shrinkers */
+int kmem_register_shrinker(struct kmem_shrinker *shrinker);
+void kmem_unregister_shrinker(struct kmem_shrinker *shrinker);
 
 /* Who called, for reports about sleeping: pushed before the arguments are evaluated, popped after the call. */
 struct kmem_linux_site {
@@ -183,6 +188,8 @@ KMEM_LINUX_BOOL kmem_linux_ratelimit(unsigned long long *state); /* at most 10 i
 void kmem_linux_warn(const char *file, int line, const char *function, const char *format, ...) __attribute__((format(printf, 4, 5)));
 __attribute__((noreturn)) void kmem_linux_bug(const char *file, int line, const char *function);
 __attribute__((noreturn)) void kmem_linux_panic(const char *format, ...) __attribute__((format(printf, 1, 2)));
+char *kmem_linux_asprintf(__UINT32_TYPE__ gfp, const char *format, ...) __attribute__((format(printf, 2, 3)));
+char *kmem_linux_vasprintf(__UINT32_TYPE__ gfp, const char *format, __builtin_va_list arguments) __attribute__((format(printf, 2, 0)));
 int kmem_linux_snprintf(char *buffer, __SIZE_TYPE__ size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int kmem_linux_vsnprintf(char *buffer, __SIZE_TYPE__ size, const char *format, __builtin_va_list arguments)
     __attribute__((format(printf, 3, 0)));

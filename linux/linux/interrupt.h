@@ -45,6 +45,10 @@ struct tasklet_struct {
   struct tasklet_struct *kmem_next_;
 };
 
+_Static_assert(sizeof(struct tasklet_struct) == 40 && offsetof(struct tasklet_struct, kmem_flags_) == 16 &&
+                   offsetof(struct tasklet_struct, kmem_state_) == 24,
+               "as in the library");
+
 #define kmem_tasklet_new_(name, function) struct tasklet_struct name = { .callback = function }
 #define kmem_tasklet_old_(name, function, value) struct tasklet_struct name = { .func = function, .data = value, .kmem_flags_ = 1 }
 #define kmem_tasklet_new_off_(name, function) struct tasklet_struct name = { .callback = function, .kmem_state_ = 1ul << 16 }

@@ -21,6 +21,8 @@
 
 #define snprintf(...) kmem_linux_snprintf(__VA_ARGS__)
 #define vsnprintf(buffer, size, format, arguments) kmem_linux_vsnprintf(buffer, size, format, arguments)
+#define kasprintf(gfp, ...) KMEM_LINUX_AT(kmem_linux_asprintf(gfp, __VA_ARGS__))
+#define kvasprintf(gfp, format, arguments) KMEM_LINUX_AT(kmem_linux_vasprintf(gfp, format, arguments))
 #define panic(...) kmem_linux_panic(__VA_ARGS__)
 
 /* A function that may sleep says so; in atomic context that is reported with the place. */

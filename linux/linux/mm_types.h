@@ -12,6 +12,6 @@ struct page {
   unsigned long index;
   unsigned long private;
 } __aligned(64);
-_Static_assert(sizeof(struct page) == 64, "as in the library");
+_Static_assert(sizeof(struct page) == 64 && offsetof(struct page, lru) == 32, "as in the library");
 
 #endif

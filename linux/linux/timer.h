@@ -23,6 +23,10 @@ struct timer_list {
   struct timer_list *kmem_links_[3];
 };
 
+_Static_assert(sizeof(struct timer_list) == 64 && offsetof(struct timer_list, kmem_flags_) == 24 &&
+                   offsetof(struct timer_list, kmem_due_) == 32,
+               "as in the library");
+
 /* No CPU is idle, and none is chosen: deferrable and pinned timers are like any other. */
 #define TIMER_DEFERRABLE 0u
 #define TIMER_PINNED 0u

@@ -4,9 +4,18 @@
 // Contexts. As the kernel's functions of the same name. Locks. None.
 // Kernel.   schedule() lets others run and comes back: there is no state of a task that it could wait in.
 // Tests.    tests/linux/
+#include <kmem/kmem.h>
+
 #include "face_linux/face_linux.hpp"
 
 using namespace kmem;
+
+// What linux/shrinker.h, linux/interrupt.h and linux/timer.h lay out by hand.
+static_assert(sizeof(kmem_shrinker) == 88 && offsetof(kmem_shrinker, seeks) == 24 && offsetof(kmem_shrinker, private_data) == 40 &&
+              offsetof(kmem_shrinker, library_list) == 56 && sizeof(kmem_shrink_control) == 24);
+static_assert(sizeof(kmem_tasklet) == 40 && offsetof(kmem_tasklet, flags) == 16 && offsetof(kmem_tasklet, state) == 24);
+static_assert(sizeof(kmem_timer) == 64 && offsetof(kmem_timer, flags) == 24 && offsetof(kmem_timer, due) == 32);
+static_assert(sizeof(kmem::page) == 64 && offsetof(kmem::page, private_words) == 32);
 
 extern "C" {
 

@@ -104,6 +104,25 @@ int kmem_linux_vsnprintf(char* buffer, size_t size, const char* format, va_list 
   return vsnprintf(buffer, size, format, arguments);
 }
 
+char* kmem_linux_vasprintf(uint32_t gfp, const char* format, va_list arguments) {
+  va_list again;
+  va_copy(again, arguments);
+  const int length = vsnprintf(nullptr, 0, format, arguments);
+  const auto size = static_cast<size_t>(length) + 1;
+  auto* const text = length < 0 ? nullptr : static_cast<char*>(kmem::kmalloc(size, gfp_t(gfp)));
+  if (text != nullptr) vsnprintf(text, size, format, again);
+  va_end(again);
+  return text;
+}
+
+char* kmem_linux_asprintf(uint32_t gfp, const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  char* const text = kmem_linux_vasprintf(gfp, format, arguments);
+  va_end(arguments);
+  return text;
+}
+
 int kmem_linux_snprintf(char* buffer, size_t size, const char* format, ...) {
   va_list arguments;
   va_start(arguments, format);
