@@ -11,27 +11,10 @@
 namespace kmem {
 namespace {
 
-void fork_prepare_all() noexcept {
-  interrupt_fork_prepare();
-  process_fork_prepare();
-  interrupt_fork_lock();
-}
-
-void fork_parent_all() noexcept {
-  interrupt_fork_parent();
-  process_fork_parent();
-  interrupt_fork_end();
-}
-
-void fork_child_all() noexcept {
-  interrupt_fork_child();
-  process_fork_child();
-  interrupt_fork_end();
-}
-
 // Before main, so that they are there before the first fork; they cost nothing while there is no machine.
 __attribute__((constructor)) void install_fork_handlers() noexcept {
-  if (pthread_atfork(fork_prepare_all, fork_parent_all, fork_child_all) != 0) {
+  set_fork_hooks({interrupt_fork_prepare, interrupt_fork_lock, interrupt_fork_parent, interrupt_fork_child, interrupt_fork_end});
+  if (pthread_atfork(process_fork_prepare, process_fork_parent, process_fork_child) != 0) {
     constexpr const char* text = "kmem: pthread_atfork failed: a child of fork() must not use the allocator";
     printk(log_level::err, text, __builtin_strlen(text));
   }

@@ -89,7 +89,19 @@ inline machine* serving_machine(config_defaults defaults = nullptr) noexcept {
 /// Set-up with a configuration of the caller's, before first use. Return: err::exist when it is already serving.
 [[nodiscard]] err process_machine_init(const machine_config& config, config_error& error) noexcept;
 
-/// fork handlers of the process's machine; nothing to do while there is none.
+/// What else is to be done around a fork, whether there is a machine or not: prepare before the machine's locks are taken, locked after
+/// that, parent or child before they are given back, end after that. Entries may be null.
+struct fork_hooks {
+  void (*prepare)() noexcept = nullptr;
+  void (*locked)() noexcept = nullptr;
+  void (*parent)() noexcept = nullptr;
+  void (*child)() noexcept = nullptr;
+  void (*end)() noexcept = nullptr;
+};
+/// Context: before the first fork.
+void set_fork_hooks(const fork_hooks& hooks) noexcept;
+
+/// fork handlers of the process. Inside a fork of the same thread they do nothing: a signal handler may fork at any moment of one.
 void process_fork_prepare() noexcept;
 void process_fork_parent() noexcept;
 void process_fork_child() noexcept;

@@ -314,9 +314,11 @@ void slab_fork_parent(slab_allocator& sa) noexcept KMEM_NO_ANALYSIS {
 }
 
 void slab_fork_child(slab_allocator& sa) noexcept {
+  const bool shared = sa.config.kind == backing::memfd;
   uint32_t number = 0;
   for_each_lock(sa, [&](ranked_lock& lock) noexcept {
     const uint32_t n = number++;
+    if (shared && sa.contains(&lock)) return;  // in a cache that lies in the arena: it is the parent's
     if ((sa.fork_locks[n / 64] >> (n % 64) & 1) != 0 || current().depth == current().fork_levels) lock.reinit_after_fork();
   });
 }

@@ -6,6 +6,8 @@
 //           thread cannot wait for it and gets no machine.
 // Contexts. Any: only raw system calls, no lock but the state word. Works before the C library's constructors, when `environ` is not set
 //           yet: the environment then comes from /proc/self/environ.
+// Forks.    A fork inside a fork of the same thread (from a signal handler) touches no lock: the outermost one has them, or is about to.
+//           Its child finds them held by its own thread and runs on nested; it gets a machine of its own when the outermost fork ends.
 // Ordering. pairs: machine_state - the starter's store releases the machine, every load that finds it serving acquires it.
 // Kernel.   KMEM_CMDLINE is the kernel's command line: a parameter that is not understood is an error here, since it would limit nothing.
 // Tests.    tests/unit/face_cxx/process_test.cpp, tests/programs/preload_*.sh, environment_fork.py
@@ -24,8 +26,15 @@ namespace {
 constexpr uint64_t recheck_ns = 1'000'000'000;         // arbitrary: waiters look again even if nobody wakes them
 constexpr size_t environment_bytes = size_t{4} << 20;  // more than the system lets a process start with by default
 
-// Whether this thread's fork handlers hold the machine's locks: others may fork, or set the machine up, at the same time.
-constinit thread_local bool locked_for_fork = false;
+/// The fork handlers of this thread: others may fork, or set the machine up, at the same time. A signal handler that interrupts a fork
+/// may fork itself, with all handlers, and its child goes on with the fork that was interrupted.
+struct forking {
+  uint32_t levels = 0;        // forks of this thread under way, each but the first inside the one before
+  bool locked = false;        // the outermost one has taken the machine's locks; the inner ones touch none
+  bool became_child = false;  // since then an inner one has returned in a child: it is made one when the outermost ends
+};
+constinit thread_local forking fork_now;
+constinit fork_hooks fork_hooks_installed{};  // before main
 
 uint32_t* state_word() noexcept { return reinterpret_cast<uint32_t*>(process.state.word()); }
 
@@ -139,29 +148,87 @@ err process_machine_init(const machine_config& config, config_error& error) noex
   return result;
 }
 
+namespace {
+
+/// What every child is to know at once.
+void note_child() noexcept {
+  const machine_state state = process.state.load_relaxed();
+  if (state == machine_state::starting && process.starter.load_relaxed() != &current()) new (&process) process_slot{};
+  if (state == machine_state::serving && process.object.config.kind == backing::memfd)
+    process.state.store_release(machine_state::inherited);  // pairs: machine_state
+}
+
+void call(void (*hook)() noexcept) noexcept {
+  if (hook != nullptr) hook();
+}
+
+void lock_for_fork() noexcept {
+  call(fork_hooks_installed.prepare);
+  while (process.state.load_acquire() == machine_state::starting && process.starter.load_relaxed() != &current())  // pairs: machine_state
+    plat::futex_wait(state_word(), static_cast<uint32_t>(machine_state::starting), recheck_ns);
+  if (process.state.load_acquire() == machine_state::serving) {  // pairs: machine_state
+    machine_fork_prepare(process.object);
+    fork_now.locked = true;
+  }
+  call(fork_hooks_installed.locked);
+}
+
+/// Undoes lock_for_fork(). An inner child of a memfd machine, too, must not touch what it shares with its parent.
+void unlock_after_fork(bool child) noexcept {
+  child = child || process.state.load_relaxed() == machine_state::inherited;
+  call(child ? fork_hooks_installed.child : fork_hooks_installed.parent);
+  if (fork_now.locked) {
+    if (child)
+      machine_fork_child(process.object);
+    else
+      machine_fork_parent(process.object);
+    fork_now.locked = false;
+  }
+  call(fork_hooks_installed.end);
+}
+
+/// The end of the outermost fork. A handler that comes before `levels` is 0 leaves its child to this frame; one that comes later is an
+/// outermost fork of its own.
+void end_fork(bool child) noexcept {
+  unlock_after_fork(child);
+  for (;;) {
+    fork_now.levels = 0;
+    arch::compiler_barrier();
+    if (!fork_now.became_child) return;
+    fork_now.levels = 1;
+    arch::compiler_barrier();
+    fork_now.became_child = false;
+    lock_for_fork();
+    unlock_after_fork(true);
+  }
+}
+
+}  // namespace
+
+void set_fork_hooks(const fork_hooks& hooks) noexcept { fork_hooks_installed = hooks; }
+
 // A fork while another thread sets the machine up waits for it. One that begins in between all the same leaves the child half a machine,
 // which is made anew: what it had reserved is lost address space, nothing else.
 void process_fork_prepare() noexcept {
-  while (process.state.load_acquire() == machine_state::starting && process.starter.load_relaxed() != &current())  // pairs: machine_state
-    plat::futex_wait(state_word(), static_cast<uint32_t>(machine_state::starting), recheck_ns);
-  if (process.state.load_acquire() != machine_state::serving) return;  // pairs: machine_state
-  machine_fork_prepare(process.object);
-  locked_for_fork = true;
+  if (fork_now.levels++ != 0) return;
+  arch::compiler_barrier();
+  lock_for_fork();
 }
 
 void process_fork_parent() noexcept {
-  if (!locked_for_fork) return;
-  locked_for_fork = false;
-  machine_fork_parent(process.object);
+  if (fork_now.levels > 1)
+    --fork_now.levels;
+  else
+    end_fork(false);
 }
 
 void process_fork_child() noexcept {
-  if (locked_for_fork) {
-    locked_for_fork = false;
-    machine_fork_child(process.object);
-    if (process.object.config.kind == backing::memfd) process.state.store_release(machine_state::inherited);  // pairs: machine_state
-  } else if (process.state.load_relaxed() == machine_state::starting && process.starter.load_relaxed() != &current()) {
-    new (&process) process_slot{};
+  note_child();
+  if (fork_now.levels > 1) {
+    fork_now.became_child = true;
+    --fork_now.levels;
+  } else {
+    end_fork(true);
   }
 }
 

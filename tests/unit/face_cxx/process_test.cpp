@@ -12,6 +12,8 @@
 #include <kmem/info.hpp>
 #include <kmem/kmem.hpp>
 
+#include "reclaim/reclaim.hpp"
+
 namespace kmem {
 namespace {
 
@@ -129,6 +131,99 @@ TEST_F(process_DeathTest, a_child_of_fork_serves_whether_the_parent_had_started_
                 _exit(failed);
               })(),
               ::testing::ExitedWithCode(0), "^$");
+}
+
+/// What a process does whose forks are over. Return: its exit code.
+int use_after_forks() {
+  if (current().depth != 0 || current().fork_levels != 0 || current().irqs_off != 0) return 10;
+  for (const gfp_t mask : {gfp::kernel, gfp::atomic}) {
+    void* const p = kmalloc(1000, mask);
+    void* const area = may_block(mask) ? vmalloc(10000) : nullptr;
+    if (p == nullptr || (may_block(mask) && area == nullptr)) return 11;
+    vfree(area);
+    kfree(p);
+  }
+  if (validate() != nullptr) return 12;  // takes every lock
+  const pid_t child = fork();            // and fork goes on to work
+  if (child == 0) _exit(validate() == nullptr ? 0 : 1);
+  int status = 1;
+  return waitpid(child, &status, 0) == child && status == 0 ? 0 : 13;
+}
+
+int end_of(pid_t child) {
+  int status = 1;
+  return waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : 20;
+}
+
+/// fork() as it is between its handlers; `inner` runs where a signal handler might.
+template <class Inner>
+int fork_around(Inner inner) {
+  alarm(30);
+  process_fork_prepare();
+  const pid_t first = inner();
+  const bool is_inner = first == 0;
+  const pid_t second = _Fork();
+  if (second == 0) {
+    process_fork_child();
+    _exit(use_after_forks());
+  }
+  process_fork_parent();
+  int result = use_after_forks();
+  if (result == 0) result = end_of(second);
+  if (is_inner) _exit(result);
+  return result != 0 || first < 0 ? result : end_of(first);
+}
+
+TEST_F(process_DeathTest, a_fork_inside_a_fork_leaves_four_processes_that_serve) {
+  EXPECT_EXIT(([] {
+                setenv("KMEM_CMDLINE", "mem=32M", 1);
+                kfree(kmalloc(1000, gfp::kernel));
+                _exit(fork_around([] { return fork(); }));
+              })(),
+              ::testing::ExitedWithCode(0), "^$");
+}
+
+pid_t forked_in_a_hook = -1;
+int forks_in_hooks = 0;
+
+TEST_F(process_DeathTest, a_fork_while_the_handlers_of_another_are_at_work_leaves_a_child_that_serves) {
+  EXPECT_EXIT(([] {
+                setenv("KMEM_CMDLINE", "mem=32M", 1);
+                kfree(kmalloc(1000, gfp::kernel));
+                constexpr auto hook = []() noexcept {
+                  if (forks_in_hooks-- == 0) forked_in_a_hook = fork();
+                };
+                set_fork_hooks({hook, hook, hook, nullptr, hook});
+                for (int at = 0; at < 4; ++at) {
+                  alarm(30);
+                  forks_in_hooks = at;
+                  forked_in_a_hook = -1;
+                  const pid_t outer = fork();
+                  const pid_t inner = forked_in_a_hook;
+                  forks_in_hooks = -1;
+                  if (outer == 0 && at < 2) _exit(0);
+                  const int result = use_after_forks();
+                  if (outer == 0 || inner == 0) _exit(result);
+                  if (result != 0 || end_of(outer) != 0 || inner <= 0 || end_of(inner) != 0) _exit(100 + at);
+                }
+                _exit(0);
+              })(),
+              ::testing::ExitedWithCode(0), "^$");
+}
+
+TEST_F(process_DeathTest, the_child_of_a_fork_inside_a_fork_leaves_what_it_shares_alone) {
+  EXPECT_EXIT(([] {
+                setenv("KMEM_CMDLINE", "mem=32M backing=memfd", 1);
+                kmem_cache* const cache = kmem_cache_create("own", 100, 0, cache_flags::none);
+                process_fork_prepare();
+                const pid_t inner = fork();
+                if (inner == 0 && (kmalloc(100, gfp::atomic) != nullptr || cache == nullptr)) _exit(1);
+                process_fork_parent();
+                const bool serves = kmalloc(1000, gfp::kernel) != nullptr;
+                if (inner == 0) _exit(serves ? 2 : 0);
+                _exit(serves && current().depth == 0 && validate() == nullptr ? end_of(inner) : 3);
+              })(),
+              ::testing::ExitedWithCode(0), "shares the memory of a memfd");
 }
 
 }  // namespace
