@@ -88,7 +88,8 @@ class KMEM_CAPABILITY("ranked lock") ranked_lock {
   const lock_rank rank_;
 };
 
-/// Holds a lock for a scope; waits for it. Only where the thread cannot be nested (set-up, tear-down, texts).
+/// Holds a lock for a scope; waits for it, so only where the thread cannot be nested (set-up, tear-down, texts). A handler that interrupts
+/// the scope sees that it has interrupted the allocator.
 class KMEM_SCOPED_CAPABILITY lock_guard {
  public:
   [[nodiscard]] explicit lock_guard(ranked_lock& lock) noexcept KMEM_ACQUIRE(lock) : lock_(lock) { lock_.lock(); }
@@ -97,6 +98,7 @@ class KMEM_SCOPED_CAPABILITY lock_guard {
   lock_guard& operator=(const lock_guard&) = delete;
 
  private:
+  const nest_guard nest_;
   ranked_lock& lock_;
 };
 

@@ -27,7 +27,7 @@ size_t write_failure(const alloc_failure& f, char* buffer, size_t capacity, pc_w
       .str(mask);
   out.str("), nodemask=(null),cpuset=/,mems_allowed=0\n");
   out.str("request: ").dec(f.bytes).str(" bytes");
-  if (f.cache != nullptr) out.str(" for cache ").str(f.cache);
+  if (f.cache[0] != '\0') out.str(" for cache ").str(f.cache);
   out.str(", last step: ").str(chain_step_name(f.reached)).str(", preempt_count: ").hex(f.preempt_count).ch('\n');
   out.str("Call Trace:\n <TASK>\n");
   for (unsigned i = 0; i < f.nr_pcs; ++i) {

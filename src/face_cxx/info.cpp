@@ -96,7 +96,7 @@ alloc_failure to_core(const allocation_failure& f) noexcept {
   record.metadata = f.metadata_pages;
   record.preempt_count = f.preempt_count;
   __builtin_memcpy(record.comm, f.thread, sizeof record.comm);
-  record.cache = f.cache[0] != '\0' ? f.cache : nullptr;
+  text_writer(record.cache, sizeof record.cache).str(f.cache);
   static_assert(sizeof record.pcs == sizeof f.pcs);
   __builtin_memcpy(record.pcs, f.pcs, sizeof record.pcs);
   record.nr_pcs = f.nr_pcs < printk_max_pcs ? f.nr_pcs : printk_max_pcs;
@@ -211,7 +211,7 @@ bool read_allocation_failure(uint64_t sequence, allocation_failure& result) noex
   result.metadata_pages = record.metadata;
   result.preempt_count = record.preempt_count;
   __builtin_memcpy(result.thread, record.comm, sizeof result.thread);
-  if (record.cache != nullptr) text_writer(result.cache, sizeof result.cache).str(record.cache);
+  text_writer(result.cache, sizeof result.cache).str(record.cache);
   __builtin_memcpy(result.pcs, record.pcs, sizeof result.pcs);
   result.nr_pcs = record.nr_pcs;
   return true;

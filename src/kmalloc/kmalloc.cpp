@@ -57,6 +57,7 @@ void drop_other_cache(kmalloc_allocator& ka, kmem_cache* cache) noexcept {
 }
 
 KMEM_COLD kmem_cache* make_other_cache(kmalloc_allocator& ka, kmalloc_type type, unsigned number, gfp_t gfp) noexcept {
+  if (current().depth != 0) return nullptr;  // losing the race below takes locks that the frame below may hold
   const gfp_t own_gfp = gfp & ~(gfp::dma | gfp::reclaimable | gfp::zero);
   void* const storage = cache_alloc_unchecked(ka, ka.cache_cache, own_gfp, true);
   if (storage == nullptr) return nullptr;
@@ -148,27 +149,38 @@ void* take_larger(kmalloc_allocator& ka, unsigned number, size_t align, gfp_t gf
   return nullptr;
 }
 
-/// Pages of its own for a small object, if that takes a smaller block than the class's slabs.
-void* take_pages(kmalloc_allocator& ka, unsigned number, size_t size, size_t align, gfp_t gfp) noexcept {
+/// Pages of its own for a small object.
+void* take_pages(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, bool quiet) noexcept {
   const order_t order = order_for(size > align ? size : align);
-  if (order.raw() >= size_classes[number - 1].slab_order) return nullptr;
-  const gfp_t pages_gfp = gfp & ~(gfp::nofail | gfp::movable | bad_slab_gfp);
-  page* const p = alloc_pages_for(ka, {.gfp = pages_gfp, .order = order, .bytes = size, .quiet = true});
+  page* const p = alloc_pages_for(ka, {.gfp = gfp & ~(gfp::movable | bad_slab_gfp), .order = order, .bytes = size, .quiet = quiet});
   if (p == nullptr) return nullptr;
   resize_run(ka, p, pages_for(size), gfp);
   return adopt_run(ka, p);
+}
+
+/// The part of a mask that finds what is there. Who may block makes one pass over the chain, at the end: until then he has no more rights
+/// than who may not, and less than who has them for that reason.
+constexpr gfp_t without_waiting(gfp_t gfp) noexcept {
+  return may_block(gfp) ? gfp & ~(gfp::nofail | gfp::direct_reclaim | gfp::high) : gfp & ~gfp::nofail;
 }
 
 KMEM_COLD void* kmalloc_slow(kmalloc_allocator& ka, unsigned number, size_t size, size_t align, gfp_t gfp) noexcept {
   // Objects of the class itself have their natural alignment anyway; what stands in for them must be looked for.
   const size_t natural = is_power_of_two(size) ? size : size_t{16};
   if (align < natural) align = natural;
+  // If pages of its own take a smaller block than the class's slabs, the last attempt is for these.
+  const bool smaller = order_for(size > align ? size : align).raw() < size_classes[number - 1].slab_order;
   void* result = take_larger(ka, number, align, gfp);
-  if (result == nullptr) result = take_pages(ka, number, size, align, gfp);
+  if (result == nullptr && smaller) result = take_pages(ka, size, align, without_waiting(gfp), true);
   if (result != nullptr) return result;
   kmem_cache* const cache = cache_for(ka, number, gfp);
   if (cache == nullptr) return alloc_large(ka, size, align, gfp);  // a DMA request before its cache could be made
-  result = clear(cache_alloc_unchecked(ka, *cache, gfp, false), cache->object_size, gfp);
+  if (smaller && may_block(gfp)) {
+    result = take_pages(ka, size, align, gfp, false);
+    if (result == nullptr) result = clear(cache_alloc_at_hand(ka, *cache), cache->object_size, gfp);
+  } else {
+    result = clear(cache_alloc_unchecked(ka, *cache, gfp, false), cache->object_size, gfp);
+  }
   if (result == nullptr) result = take_larger(ka, number, align, gfp);
   if (result == nullptr) report_slab_failure(ka, *cache, gfp);
   return result;
@@ -187,7 +199,7 @@ KMEM_ALWAYS_INLINE void* alloc_class(kmalloc_allocator& ka, unsigned number, siz
   if (KMEM_UNLIKELY(!may_allocate(size, gfp))) return nullptr;
   kmem_cache* const cache = cache_for(ka, number, gfp);
   if (KMEM_LIKELY(cache != nullptr)) {
-    void* const object = cache_alloc_unchecked(ka, *cache, gfp & ~gfp::nofail, true);
+    void* const object = cache_alloc_unchecked(ka, *cache, without_waiting(gfp), true);
     if (KMEM_LIKELY(object != nullptr)) return clear(object, cache->object_size, gfp);
   }
   return kmalloc_slow(ka, number, size, align, gfp);

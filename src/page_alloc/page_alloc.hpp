@@ -93,7 +93,7 @@ struct alloc_failure {
   char comm[16] = {};
   const void* pcs[printk_max_pcs] = {};
   unsigned nr_pcs = 0;
-  const char* cache = nullptr;  // the kmem_cache that asked, if one did
+  char cache[32] = {};  // the name of the kmem_cache that asked, cut; empty: none did
 };
 
 /// What reclaim above this layer offers; slow paths only. Every entry may be null. Filled once at start.

@@ -182,7 +182,7 @@ void keep_record(page_allocator& pa, const request& r, chain_step reached) noexc
   f.preempt_count = current().preempt_count;
   plat::thread_name(f.comm, sizeof f.comm);
   f.nr_pcs = capture_stack(f.pcs, printk_max_pcs);
-  f.cache = r.cache;
+  if (r.cache != nullptr) text_writer(f.cache, sizeof f.cache).str(r.cache);
   pa.failures[(sequence - 1) % nr_failure_records].store(f);
 }
 

@@ -169,7 +169,6 @@ class queue_place {
   /// Takes the turn back: what is freed from now on gives a new one.
   void begin_turn() noexcept {
     {
-      const nest_guard guard;
       const lock_guard hold(pa_.queue.lock);
       has_turn_ = me_.word.load_relaxed() != 0;
       if (has_turn_) {
@@ -187,7 +186,6 @@ class queue_place {
     if (!has_turn_) return;
     due_wakes due;
     {
-      const nest_guard guard;
       const lock_guard hold(pa_.queue.lock);
       if (me_.generation != pa_.queue.generation) return;
       waiter* next = not_away(me_.next);
@@ -214,7 +212,6 @@ class queue_place {
   uint32_t count_deadlocked(uint64_t now_ns) noexcept {
     uint32_t waiting = 0;
     {
-      const nest_guard guard;
       const lock_guard hold(pa_.queue.lock);
       if (pa_.queue.first != &me_) return 0;
       for (const waiter* w = pa_.queue.first; w != nullptr; w = w->next) waiting += now_ns - w->since_ns >= deadlock_ns ? 1u : 0u;
@@ -253,7 +250,6 @@ class queue_place {
 
   void enter() noexcept {
     {
-      const nest_guard guard;
       const lock_guard hold(pa_.queue.lock);
       me_.generation = pa_.queue.generation;
       waiter* after = pa_.queue.last;
@@ -271,7 +267,6 @@ class queue_place {
     if (me_.generation != pa_.queue.generation) return;
     due_wakes due;
     {
-      const nest_guard guard;
       const lock_guard hold(pa_.queue.lock);
       waiter* const next = me_.next;
       (me_.prev != nullptr ? me_.prev->next : pa_.queue.first) = next;
@@ -430,7 +425,6 @@ void sleep_in_transit(page_allocator& pa, uint32_t sequence, uint64_t timeout_ns
   const uint32_t generation = pa.queue.generation;
   bool sleeps = false;
   {
-    const nest_guard guard;
     const lock_guard hold(pa.queue.lock);
     sleeps = pa.free_sequence.load_relaxed() == sequence;
     pa.queue.transit_sleepers += sleeps ? 1 : 0;
@@ -441,7 +435,6 @@ void sleep_in_transit(page_allocator& pa, uint32_t sequence, uint64_t timeout_ns
   pa.stats.waits.fetch_add_relaxed(1);
   plat::futex_wait(pa.free_sequence.word(), sequence, timeout_ns);
   {
-    const nest_guard guard;
     const lock_guard hold(pa.queue.lock);
     if (generation == pa.queue.generation) --pa.queue.transit_sleepers;
   }
@@ -452,7 +445,6 @@ bool in_turn(page_allocator& pa, const request& r) noexcept {
   if (r.waiting == nullptr) return true;
   bool before = false;
   {
-    const nest_guard guard;
     const lock_guard hold(pa.queue.lock);
     before = r.waiting->generation == pa.queue.generation && somebody_before_locked(pa, r.waiting->needs, r.waiting);
   }
@@ -467,7 +459,6 @@ bool goes_behind(page_allocator& pa, const request& r) noexcept {
   if (end_of_wait(r, limit_of(pa, r, now), now) != wait_outcome::none) return false;
   bool before = false;
   {
-    const nest_guard guard;
     const lock_guard hold(pa.queue.lock);
     before = somebody_before_locked(pa, needs_of(pa, r, permitted(chain_step::reserve, r)), nullptr);
   }
@@ -479,7 +470,6 @@ void step_aside(page_allocator& pa, const request& r, bool aside) noexcept {
   if (r.waiting == nullptr) return;
   due_wakes due;
   {
-    const nest_guard guard;
     const lock_guard hold(pa.queue.lock);
     r.waiting->away = aside;
     // A turn that it has been given and not taken yet is the next one's.
@@ -551,7 +541,6 @@ void wait_stop(wait_conditions& conditions) noexcept {
   page_allocator& pa = *conditions.where.load_relaxed();
   uint32_t* word = nullptr;
   {
-    const nest_guard guard;
     const lock_guard hold(pa.queue.lock);
     for (waiter* w = pa.queue.first; w != nullptr; w = w->next)
       for (const wait_conditions* c = w->conditions; c != nullptr; c = c->outer)

@@ -27,7 +27,6 @@ void complain(const char* what, int number) noexcept {
 
 /// Is callback `number` usable with `gfp`? Then the thread is inside it, and `frame` says so.
 bool enter_callback(machine& m, unsigned number, gfp_t gfp, callback_frame& frame, reclaim_callback& callback) noexcept {
-  const nest_guard nest;
   const lock_guard lock(m.callbacks_lock);
   machine::callback_entry& entry = m.callbacks[number];
   if (!entry.used || (entry.callback.needs & ~gfp) != gfp::none) return false;
@@ -40,7 +39,6 @@ bool enter_callback(machine& m, unsigned number, gfp_t gfp, callback_frame& fram
 
 void leave_callback(machine& m, callback_frame& frame) noexcept {
   {
-    const nest_guard nest;
     const lock_guard lock(m.callbacks_lock);
     callback_frame** link = &m.running_callbacks;
     while (*link != &frame) link = &(*link)->next;
@@ -108,7 +106,6 @@ void unregister_callback(machine& m, int number) noexcept {
   check_may_sleep(__FILE__, __LINE__);
   bool known = false, from_itself = false;
   if (number >= 0 && static_cast<unsigned>(number) < nr_reclaim_callbacks) {
-    const nest_guard nest;
     const lock_guard lock(m.callbacks_lock);
     machine::callback_entry& entry = m.callbacks[number];
     known = entry.used;
@@ -124,7 +121,6 @@ void unregister_callback(machine& m, int number) noexcept {
   for (;;) {
     uint32_t running = 0, ends = 0;
     {
-      const nest_guard nest;
       const lock_guard lock(m.callbacks_lock);
       running = m.callbacks[number].running;
       ends = m.callback_ends.load_relaxed();

@@ -178,7 +178,6 @@ uint64_t nr_slots(const mempool& pool) noexcept {
 }
 
 void enlist(machine& m, mempool& pool) noexcept {
-  const nest_guard nest;
   const lock_guard lock(m.callbacks_lock);
   pool.next = m.mempools;
   if (pool.next != nullptr) pool.next->previous = &pool;
@@ -186,7 +185,6 @@ void enlist(machine& m, mempool& pool) noexcept {
 }
 
 void delist(machine& m, mempool& pool) noexcept {
-  const nest_guard nest;
   const lock_guard lock(m.callbacks_lock);
   if (pool.next != nullptr) pool.next->previous = pool.previous;
   (pool.previous != nullptr ? pool.previous->next : m.mempools) = pool.next;

@@ -80,7 +80,6 @@ void remove(shrinker_state& state, Entry& e) noexcept {
   check_may_sleep(__FILE__, __LINE__);
   bool known = false, inside = false;
   {
-    const nest_guard nest;
     const lock_guard lock(state.lock);
     known = e.state == state_registered;
     for (const shrinker_frame* f = state.frames; f != nullptr; f = f->next) inside |= f->thread == &current() && f->inside == &e;
@@ -91,7 +90,6 @@ void remove(shrinker_state& state, Entry& e) noexcept {
   for (;;) {
     const uint32_t ends = state.ends.load_relaxed();
     {
-      const nest_guard nest;
       const lock_guard lock(state.lock);
       if (e.running == 0) return unlink(state, e);
     }
@@ -121,7 +119,6 @@ void for_each_entered(shrinker_state& state, Entry* tag, May may, Run run) noexc
     bool left = false;
     Entry* next = nullptr;
     {
-      const nest_guard nest;
       const lock_guard lock(state.lock);
       next = inside != nullptr ? inside->next : ends_of(state, tag).first;
       if (inside != nullptr) {
@@ -149,14 +146,12 @@ uint64_t least(uint64_t a, uint64_t b) noexcept { return a < b ? a : b; }
 
 /// What is deferred is taken whole; what others defer at the same time is added to.
 uint64_t take_deferred(shrinker_state& state, shrinker& s) noexcept {
-  const nest_guard nest;
   const lock_guard lock(state.lock);
   const uint64_t deferred = s.nr_deferred;
   s.nr_deferred = 0;
   return deferred;
 }
 void add_deferred(shrinker_state& state, shrinker& s, uint64_t n) noexcept {
-  const nest_guard nest;
   const lock_guard lock(state.lock);
   s.nr_deferred += n;
 }

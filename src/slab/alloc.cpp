@@ -65,7 +65,7 @@ __attribute__((noinline)) void* refill(slab_allocator& sa, kmem_cache& cache, gf
     page* const head = make_slab(sa, cache, gfp, quiet);
     if (head == nullptr) {
       void* const object = cache_alloc_at_hand(sa, cache);
-      if (object == nullptr) cache.stats.failures.fetch_add_relaxed(1);
+      if (object == nullptr && !quiet) cache.stats.failures.fetch_add_relaxed(1);
       return object;
     }
     got = add_slab_and_take(sa, cache, *head, batch, want);

@@ -18,7 +18,7 @@ TEST(failure_text, has_the_kernels_form) {
   f.charged = 2999;
   f.free = 1;
   f.preempt_count = 0x10001;
-  f.cache = "kmalloc-4k";
+  std::strcpy(f.cache, "kmalloc-4k");
   memcpy(f.comm, "worker", 7);
   f.pcs[0] = reinterpret_cast<void*>(0x1000);
   f.pcs[1] = reinterpret_cast<void*>(0x2000);

@@ -109,3 +109,35 @@ TEST_P(kmalloc_faults, init) {
 
 }  // namespace
 }  // namespace kmem::testing
+
+namespace kmem {
+namespace {
+
+using testing::kmalloc_machine;
+
+unsigned times_reclaimed = 0;
+uint64_t count_reclaim(void*, gfp_t, uint64_t) noexcept {
+  ++times_reclaimed;
+  return 0;
+}
+
+TEST(kmalloc, a_request_makes_one_pass_over_what_may_block) {
+  kmalloc_machine m;
+  ASSERT_EQ(register_reclaim_ops(*m, {.reclaim = count_reclaim}), err::ok);
+  auto taken = m.exhaust_pages();
+  for (const size_t size : {size_t{8}, size_t{64}, size_t{1000}, size_t{4096}, size_t{8192}})
+    for (const gfp_t mask : {gfp::kernel, gfp::noio, gfp::kernel | gfp::noretry}) {
+      times_reclaimed = 0;
+      const uint64_t records = m->failure_sequence.load_relaxed();
+      EXPECT_EQ(kmalloc(*m, size, mask | gfp::nowarn), nullptr);
+      EXPECT_EQ(times_reclaimed, 1u) << size;
+      EXPECT_EQ(m->failure_sequence.load_relaxed(), records + 1) << size;
+    }
+  times_reclaimed = 0;
+  EXPECT_EQ(kmalloc(*m, 64, gfp::atomic | gfp::nowarn), nullptr);
+  EXPECT_EQ(times_reclaimed, 0u);
+  m.give_pages(taken);
+}
+
+}  // namespace
+}  // namespace kmem
