@@ -81,7 +81,7 @@ requires(!may_block(G)) [[nodiscard]] inline void* kmalloc(size_t size) noexcept
 KMEM_EXPORT void kfree(const void* p) noexcept;
 /// Clears the memory first, for keys and passwords. Context: any.
 KMEM_EXPORT void kfree_sensitive(const void* p) noexcept;
-/// Bytes that may be used at `p`, at least what was asked for. Context: any. Return: 0 for nullptr.
+/// Bytes that may be used at `p`, at least what was asked for. Context: any. Return: 0 for nullptr, and where no allocation begins.
 [[nodiscard]] KMEM_EXPORT size_t ksize(const void* p) noexcept;
 /// Bytes that kmalloc(size) really takes. Context: any.
 [[nodiscard]] KMEM_EXPORT size_t kmalloc_size_roundup(size_t size) noexcept;

@@ -251,12 +251,6 @@ void* alloc_any(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, boo
   return alloc_large(ka, size, align, gfp);
 }
 
-/// Does something begin at `p` that kfree would take, as far as its address tells? From elsewhere, clearing and copying reach neighbours.
-bool begins_something(kmalloc_allocator& ka, const void* p) noexcept {
-  const kmem_cache* const cache = cache_of(ka, p);
-  return cache != nullptr ? is_object_start(ka, *cache, p) : run_at(ka, p) != nullptr;
-}
-
 /// Can `size` bytes stay where ksize(old) bytes are?
 bool fits_in_place(size_t size, size_t usable) noexcept { return size <= usable && size >= usable / 2; }
 
@@ -275,11 +269,11 @@ void* realloc_any(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp
     kfree(ka, old);
     return zero_size_ptr;
   }
-  if (KMEM_UNLIKELY(!begins_something(ka, old))) {
+  const size_t usable = ksize(ka, old);
+  if (KMEM_UNLIKELY(usable == 0)) {
     report_invalid_free(ka, old, "krealloc");
     return nullptr;
   }
-  const size_t usable = ksize(ka, old);
   void* const same = const_cast<void*>(old);
   const bool too_large = limited && size > ka.kmalloc_max_bytes;
   if (!too_large && (fits_in_place(size, usable) || resize_in_place(ka, old, size, usable, gfp))) return same;
@@ -355,16 +349,19 @@ void kfree(kmalloc_allocator& ka, const void* p) noexcept {
 
 size_t ksize(kmalloc_allocator& ka, const void* p) noexcept {
   if (is_zero_or_null(p)) return 0;
-  // What a constructor made ends where the object does.
-  if (const kmem_cache* const cache = cache_of(ka, p)) return cache->constructor != nullptr ? cache->object_size : cache->size;
+  if (const kmem_cache* const cache = cache_of(ka, p)) {
+    if (!is_object_start(ka, *cache, p)) return 0;  // or what is cleared or copied would reach into the neighbour
+    return cache->constructor != nullptr ? cache->object_size : cache->size;  // what a constructor made ends where the object does
+  }
   const page* const run = run_at(ka, p);
   return run != nullptr ? bytes(run_pages(run)) : 0;
 }
 
 void kfree_sensitive(kmalloc_allocator& ka, const void* p) noexcept {
   if (is_zero_or_null(p)) return;
-  if (KMEM_UNLIKELY(!begins_something(ka, p))) return report_invalid_free(ka, p, "kfree_sensitive");
-  __builtin_memset(const_cast<void*>(p), 0, ksize(ka, p));
+  const size_t size = ksize(ka, p);
+  if (KMEM_UNLIKELY(size == 0)) return report_invalid_free(ka, p, "kfree_sensitive");
+  __builtin_memset(const_cast<void*>(p), 0, size);
   arch::compiler_barrier();  // the stores stay, dead or not
   kfree(ka, p);
 }

@@ -39,7 +39,7 @@ void* krealloc_huge(kmalloc_allocator& ka, const void* old, size_t size, gfp_t g
 /// Frees what kmalloc, krealloc or kmem_cache_alloc gave. nullptr and zero_size_ptr are fine. Anything else: a report, and nothing is
 /// freed. Context: any.
 void kfree(kmalloc_allocator& ka, const void* p) noexcept;
-/// The bytes that may be used: the class size or whole pages. 0 for NULL and zero_size_ptr.
+/// The bytes that may be used: the class size or whole pages. 0 for NULL, zero_size_ptr, and where no allocation begins.
 size_t ksize(kmalloc_allocator& ka, const void* p) noexcept;
 /// Clears the whole object first, in a way that is not optimised away.
 void kfree_sensitive(kmalloc_allocator& ka, const void* p) noexcept;

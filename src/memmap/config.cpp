@@ -312,7 +312,7 @@ bool parse_one(piece word, machine_config& config, config_error& error) noexcept
     quote(out, name);
     out.str(": unknown parameter");
     if (const parameter* near = nearest_parameter(name)) return out.str("; did you mean ").str(near->info.name).str("?"), false;
-    return out.str("; the known ones are listed in docs/parameters.md"), false;
+    return out.str("; 'kmem params' lists the known ones"), false;
   }
   if (name_length == word.length) {
     quote(out, name);

@@ -73,7 +73,7 @@ class Parameters(EnvironmentTest):
     BAD = (("mem=1K", r"mem=1K: too small, at least 4M"),
            ("mem=12X", r"mem=12X: expected"),
            ("mem", r"mem: .*="),
-           ("memory=16M", r"memory: unknown parameter; the known ones are listed in docs/parameters.md"),
+           ("memory=16M", r"memory: unknown parameter; 'kmem params' lists the known ones"),
            ("backing=disk", r"backing=disk: expected anon or memfd"),
            ("max_order=12", r"max_order=12: expected 10 or 11"),
            ("mem=16M vm.reserve_policy=strict", r"vm.reserve_policy=strict: expected spec or linux6.1"),

@@ -165,6 +165,11 @@ class Replay(unittest.TestCase):
 
     def test_a_full_disk_is_an_error(self):
         self.expect(self.replay("--json", "/dev/full", self.trace), 2, "/dev/full", "No space left on device")
+        for arguments in (["replay", "--mem", "64M", self.trace], ["gfp", "GFP_KERNEL"], ["params"], ["--help"], ["--version"]):
+            with self.subTest(arguments), open("/dev/full", "wb") as full:
+                result = subprocess.run([KMEM, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=120)
+                self.assertEqual(result.returncode, 2)
+                self.assertEqual(result.stderr, b"kmem: standard output: cannot be written: No space left on device\n")
 
     def test_json_has_what_users_need(self):
         result = self.result_of("--verify", "--threads", "2", self.trace)
@@ -224,8 +229,8 @@ class Replay(unittest.TestCase):
         for name, contents, text in [("a", b"not json", "--compare takes a file"), ("b", b"{}", "--compare takes a file"),
                                      ("c", b'{"format": "other"}', "--compare takes a file")]:
             self.expect(self.replay("--compare", self.file(name, contents), self.trace), 2, text)
-        self.expect(self.replay("--compare", str(self.place / "none"), self.trace), 2, "cannot be read")
-        self.expect(self.replay("--compare", str(self.place), self.trace), 2, "cannot be read")
+        self.expect(self.replay("--compare", str(self.place / "none"), self.trace), 2, "cannot be read: No such file or directory")
+        self.expect(self.replay("--compare", str(self.place), self.trace), 2, "cannot be read: Is a directory")
 
     # ---- inputs that are alike ----------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 // The subcommands of the program. Each adds itself to the parser and leaves its exit code in `status` when it ran.
 
 #include <CLI/CLI.hpp>
+#include <string_view>
 
 namespace kmem::tool {
 
@@ -18,5 +19,8 @@ void add_gfp_command(CLI::App& program, int& status);
 void add_params_command(CLI::App& program, int& status);
 
 const char* program_version();
+
+// Writes all of it to standard output. Return: false, after a complaint, when that cannot be.
+bool print(std::string_view text);
 
 }  // namespace kmem::tool

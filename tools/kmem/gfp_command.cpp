@@ -25,7 +25,9 @@ struct gfp_settings {
 
 // What is wrong with the text, and which names are like it.
 void complain(const std::string& flags, const trace::gfp_result& parsed) {
-  std::string text = fmt::format("kmem: {} is not understood in {}\n", trace::quoted(parsed.bad_part), trace::quoted(flags));
+  std::string text = parsed.bad_part.empty()
+                         ? fmt::format("kmem: a name is missing in {}\n", trace::quoted(flags))
+                         : fmt::format("kmem: {} is not understood in {}\n", trace::quoted(parsed.bad_part), trace::quoted(flags));
   const std::vector<std::string_view> near = trace::near_gfp_names(parsed.bad_part);
   for (std::size_t index = 0; index < near.size(); index++)
     text += fmt::format("{}{}", index == 0 ? "  did you mean " : " or ", near[index]);
@@ -85,8 +87,7 @@ int run_gfp(const gfp_settings& wanted) {
     complain(wanted.flags, parsed);
     return exit_bad_input;
   }
-  fmt::print("{}", describe(parsed.bits, wanted.order, report::options_for_stream(1)));
-  return exit_ok;
+  return print(describe(parsed.bits, wanted.order, report::options_for_stream(1))) ? exit_ok : exit_bad_input;
 }
 
 }  // namespace

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <iostream>
 #include <new>
+#include <sstream>
 #include <string>
 
 #include "commands.hpp"
@@ -42,7 +44,9 @@ int main(int argc, char** argv) {
     try {
       program.parse(argc, argv);
     } catch (const CLI::Success& wanted) {
-      return program.exit(wanted);
+      std::ostringstream text;
+      const int wanted_status = program.exit(wanted, text, std::cerr);
+      return print(text.str()) ? wanted_status : exit_bad_input;
     } catch (const CLI::ParseError& error) {
       program.exit(error);
       return exit_bad_input;

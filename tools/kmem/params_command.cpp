@@ -21,9 +21,9 @@ int run_params() {
   parameter_rule rule;
   for (unsigned index = 0; read_parameter_rule(index, rule); index++) table.add({rule.name, rule.values, rule.default_value, rule.help});
   const report::text_options options = report::options_for_stream(1);
-  fmt::print("{}\nin KMEM_CMDLINE separated by blanks, or one by one with 'kmem replay --param NAME=VALUE'\n",
-             table.render(options.colour, 0));
-  return exit_ok;
+  const bool good = print(fmt::format("{}\nin KMEM_CMDLINE separated by blanks, or one by one with 'kmem replay --param NAME=VALUE'\n",
+                                      table.render(options.colour, 0)));
+  return good ? exit_ok : exit_bad_input;
 }
 
 }  // namespace

@@ -173,10 +173,10 @@ TEST(ParseConfigTest, NamesTheParameterTheValueAndWhatWouldBeRight) {
   EXPECT_EQ(refused("min_free_kbytes=1"), "min_free_kbytes: unknown parameter; did you mean vm.min_free_kbytes?");
   EXPECT_EQ(refused("memm=1G"), "memm: unknown parameter; did you mean mem?");
   EXPECT_EQ(refused("vm.failslab=1"), "vm.failslab: unknown parameter; did you mean failslab?");
-  EXPECT_EQ(refused("quiet"), "quiet: unknown parameter; the known ones are listed in docs/parameters.md");
-  EXPECT_EQ(refused("x=1"), "x: unknown parameter; the known ones are listed in docs/parameters.md") << "too short to guess";
-  EXPECT_EQ(refused("cp=1"), "cp: unknown parameter; the known ones are listed in docs/parameters.md") << "half of it would be guessed";
-  EXPECT_EQ(refused("=1"), ": unknown parameter; the known ones are listed in docs/parameters.md");
+  EXPECT_EQ(refused("quiet"), "quiet: unknown parameter; 'kmem params' lists the known ones");
+  EXPECT_EQ(refused("x=1"), "x: unknown parameter; 'kmem params' lists the known ones") << "too short to guess";
+  EXPECT_EQ(refused("cp=1"), "cp: unknown parameter; 'kmem params' lists the known ones") << "half of it would be guessed";
+  EXPECT_EQ(refused("=1"), ": unknown parameter; 'kmem params' lists the known ones");
   EXPECT_THAT(refused("mem=" + std::string(1000, '9')), HasSubstr("...: expected auto"));
   EXPECT_THAT(refused(std::string(1000, 'a') + "=1"), HasSubstr("...: unknown parameter"));
   EXPECT_THAT(refused("mem=\x01\xff"), HasSubstr("mem=??: expected"));

@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <kmem/kmem.hpp>
@@ -72,9 +74,12 @@ bool open_outputs(const settings& wanted, outputs& out) {
 bool read_earlier(const std::string& path, std::optional<report::replay_result>& earlier) {
   if (path.empty()) return true;
   struct stat about {};
+  errno = 0;
   std::ifstream from(path, std::ios::binary);
-  if (!from || (::stat(path.c_str(), &about) == 0 && S_ISDIR(about.st_mode))) {
-    complain(fmt::format("{}: cannot be read; --compare takes a file that --json has written", path));
+  const bool is_directory = ::stat(path.c_str(), &about) == 0 && S_ISDIR(about.st_mode);
+  if (!from || is_directory) {
+    const char* const why = std::strerror(is_directory ? EISDIR : errno);
+    complain(fmt::format("{}: cannot be read: {}; --compare takes a file that --json has written", path, why));
     return false;
   }
   const std::string text{std::istreambuf_iterator<char>(from), std::istreambuf_iterator<char>()};
@@ -215,11 +220,7 @@ bool write_all(const settings& wanted, const report::replay_result& result, cons
     const report::text_options options = report::options_for_stream(STDOUT_FILENO);
     std::string text = report::text_report(result, options);
     if (earlier) text += "\n" + report::text_comparison(*earlier, result, options);
-    fmt::print("{}", text);
-    if (std::fflush(stdout) != 0) {
-      complain("standard output cannot be written");
-      good = false;
-    }
+    good = print(text);
   }
   if (out.json.is_open()) write(out.json, report::json_text(result));
   if (out.html.is_open()) write(out.html, report::html_report(result));
@@ -299,7 +300,8 @@ void add_replay_command(CLI::App& program, int& status) {
       program.add_subcommand("replay", "Replay what a traced Linux kernel asked of its allocator, and show what happened");
   command->add_option("TRACE", wanted->traces, "ftrace text with the events of kmem, plain or .gz, .xz, .zst; - for standard input")
       ->required()
-      ->type_name("");
+      ->type_name("")
+      ->check(not_empty);
   command->add_option("--mem", wanted->mem, "budget: 64M, 1G, 50%, or auto (the container's limit or physical memory)")
       ->type_name("SIZE")
       ->check(not_empty);
@@ -323,7 +325,7 @@ void add_replay_command(CLI::App& program, int& status) {
   command->add_flag("--quiet", wanted->quiet, "print nothing but complaints");
   command->footer(
       "Exit code: 0 all is well (allocations that fail are no error), 1 errors were found, 2 an argument, a trace or an\n"
-      "output file cannot be used, 130 interrupted. KMEM_CMDLINE is read first, --mem and --param go before it.");
+      "output file cannot be used, 130 interrupted. KMEM_CMDLINE is read first, --mem and --param override it.");
   command->callback([wanted, &status] { status = replay::run(*wanted); });
 }
 
