@@ -21,6 +21,24 @@ TEST(replay_command, environment_first_then_mem_then_parameters) {
   EXPECT_EQ(cmdline, "mem=1G mem=64M vm.min_free_kbytes=512 max_order=10");
 }
 
+TEST(replay_command, one_thread_goes_without_kswapd_unless_something_speaks_of_it) {
+  settings from;
+  std::string cmdline;
+  std::string problem;
+  from.mem = "64M";
+  from.threads = 2;
+  EXPECT_TRUE(make_cmdline(from, nullptr, cmdline, problem));
+  EXPECT_EQ(cmdline, "mem=64M");
+  from.threads = 1;
+  EXPECT_TRUE(make_cmdline(from, nullptr, cmdline, problem));
+  EXPECT_EQ(cmdline, "mem=64M vm.kswapd=0");
+  EXPECT_TRUE(make_cmdline(from, "vm.kswapd=auto", cmdline, problem));
+  EXPECT_EQ(cmdline, "vm.kswapd=auto mem=64M");
+  from.parameters = {"vm.kswapd=1"};
+  EXPECT_TRUE(make_cmdline(from, nullptr, cmdline, problem));
+  EXPECT_EQ(cmdline, "mem=64M vm.kswapd=1");
+}
+
 TEST(replay_command, what_is_no_parameter_is_refused) {
   for (const char* const bad : {"vm.min_free_kbytes", "=5", "a=b c=d", ""}) {
     settings from;

@@ -92,6 +92,13 @@ bool read_earlier(const std::string& path, std::optional<report::replay_result>&
   }
 }
 
+// With --threads 1 nothing else runs, so that two runs count the same; unless the user wants it.
+bool goes_without_kswapd(const settings& wanted, const char* environment) {
+  const auto speaks_of_it = [](std::string_view text) { return text.find("vm.kswapd") != std::string_view::npos; };
+  return wanted.threads == 1 && !speaks_of_it(environment == nullptr ? "" : environment) &&
+         std::none_of(wanted.parameters.begin(), wanted.parameters.end(), speaks_of_it);
+}
+
 bool start_allocator(const settings& wanted) {
   std::string cmdline;
   std::string problem;
@@ -201,6 +208,7 @@ report::replay_result replay_all(const settings& wanted, engine& runner, const l
     const std::size_t middle = each.find('=');
     parameters.push_back({each.substr(0, middle), each.substr(middle + 1)});
   }
+  if (goes_without_kswapd(wanted, std::getenv("KMEM_CMDLINE"))) parameters.push_back({"vm.kswapd", "0"});
   result.parameters.insert(result.parameters.begin(), parameters.begin(), parameters.end());
   for (const left_out& each : from.problems) result.errors.push_back({each.trace, each.line, each.text});
   result.total.errors += from.problems_total;
@@ -259,6 +267,7 @@ bool make_cmdline(const settings& from, const char* environment, std::string& cm
     }
     add(each);
   }
+  if (goes_without_kswapd(from, environment)) add("vm.kswapd=0");
   return true;
 }
 
