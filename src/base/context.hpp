@@ -2,6 +2,7 @@
 #pragma once
 #include <kmem/context.hpp>
 
+#include "base/gfp.hpp"
 #include "base/types.hpp"
 
 namespace kmem {
@@ -17,6 +18,7 @@ struct task_context {
   uint32_t memalloc_scopes = 0;      // scope_noio | scope_nofs | scope_noreclaim
   uint32_t depth = 0;                // allocator slow paths this thread is in; > 0 in a handler that interrupted one
   uint32_t fork_levels = 0;          // 1 while fork's handlers hold the locks and have raised `depth` from 0: signal handlers only try
+  uint64_t claimed[nr_zones] = {};   // pages committed for this thread that it has not taken yet; written inside a nest_guard
   uint64_t held_ranks = 0;           // KMEM_DEBUG: how many locks of each rank this thread holds, held_bits bits a rank
   const char* site_file = nullptr;   // call_site: who called the library, for reports
   int32_t site_line = 0;

@@ -36,6 +36,7 @@ bool take_charge_locked(zone& z, take_request& request) noexcept KMEM_REQUIRES(z
   if (request.n > zone_headroom(z) + request.claim) return false;
   const uint64_t claimed = request.n < request.claim ? request.n : request.claim;
   request.claim -= claimed;
+  drop_claimed(z, claimed);
   z.committed.store_relaxed(z.committed.load_relaxed() + request.n - claimed);
   add_taken_locked(z, request.n);
   return true;

@@ -100,9 +100,13 @@ uint64_t run_out_of_memory(page_allocator& pa, const request& r, chain_step& rea
 bool take_from_pool(page_allocator& pa, request& r) noexcept {
   if (!has(r.gfp, gfp::memalloc) || has(r.gfp, gfp::nomemalloc) || r.kind == request_kind::charge || r.n != 1) return false;
   if (r.highest < zone_idx::normal) return false;
-  const pfn_t pfn = stack_pop(pa, pa.memalloc_pool);
-  if (pfn.is_none()) return false;
-  mark_allocated(pa.page_of(pfn), pa.zones[raw(zone_idx::normal)], 0, 1);
+  pfn_t pfn;
+  {
+    const nest_guard guard;  // against the walk in the child of a handler's fork
+    pfn = stack_pop(pa, pa.memalloc_pool);
+    if (pfn.is_none()) return false;
+    mark_allocated(pa.page_of(pfn), pa.zones[raw(zone_idx::normal)], 0, 1);
+  }
   r.run = {};
   r.run.first = pfn;
   r.run.dirty.words[0] = 1;
@@ -159,6 +163,7 @@ uint64_t claim_headroom(zone& z, uint64_t n) noexcept {
   if (!acquire(z.lock)) return 0;
   const uint64_t headroom = zone_headroom(z), claimed = headroom < n ? headroom : n;
   z.committed.store_relaxed(z.committed.load_relaxed() + claimed);
+  add_claimed(z, claimed);
   z.lock.unlock();
   return claimed;
 }
@@ -321,6 +326,7 @@ void release_claims(page_allocator& pa, request& r) noexcept {
       nest_guard guard;
       z.lock.lock();  // claims are made by blocking requests only, which are never nested
       z.committed.store_relaxed(z.committed.load_relaxed() - r.claims[i]);
+      drop_claimed(z, r.claims[i]);
       wake = somebody_waits(pa);
       z.lock.unlock();
     }

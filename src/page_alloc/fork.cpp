@@ -4,8 +4,9 @@
 //           ones it has is kept, since a handler that interrupted this thread's own slow path can only try: what it does not get is held
 //           by the frame below it, which goes on in parent and child alike, or by a thread that is gone in the child, whose change stays
 //           half done (documented: fork in a handler that interrupted the allocator is safe only in a process with one thread).
-//           Counts that change without a lock may be off by what other threads were just doing: the child counts again. Pages that they
-//           had out or on their way back to the system stay lost to it.
+//           Counts that change without a lock may be off by what other threads were just doing: the child counts again, unless a handler
+//           forks that interrupted such a change, which is finished in the child. Pages that other threads had out or on their way back
+//           to the system stay lost to it; what is committed for the forking thread (task_context::claimed) is not.
 // Locks.    machine, CPU lists by zone and number, zones, section, wait queue. Debug builds count held locks per rank; here the count is
 //           put aside.
 // Ordering. The locks'.
@@ -78,7 +79,7 @@ void page_alloc_fork_child(page_allocator& pa) noexcept {
     recount(pa, z.reserve);
     forget_leaving_of_others(z);
     const uint64_t not_taken = z.present_free.load_relaxed() + z.in_transit.load_relaxed() + z.reserve.nr_pages.load_relaxed();
-    z.taken.store_relaxed(z.committed.load_relaxed() - not_taken);
+    z.taken.store_relaxed(z.committed.load_relaxed() - not_taken - current().claimed[raw(z.idx)]);
   }
 }
 

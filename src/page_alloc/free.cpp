@@ -62,6 +62,16 @@ bool free_to_zone(page_allocator& pa, page* p) noexcept {
   return true;
 }
 
+/// All that was deferred, off the account of the stack at once: the child of a fork counts again what is on it.
+pfn_t take_deferred(page_allocator& pa) noexcept {
+  const nest_guard guard;
+  const pfn_t first = stack_take_all(pa.deferred);
+  uint32_t n = 0;
+  for (pfn_t pfn = first; !pfn.is_none(); pfn = pfn_t(pa.page_of(pfn).refcount.load_relaxed())) ++n;
+  pa.deferred.nr_pages.fetch_sub_relaxed(n);
+  return first;
+}
+
 }  // namespace
 
 void free_head(page_allocator& pa, page* p) noexcept {
@@ -99,10 +109,9 @@ uint64_t drain_deferred(page_allocator& pa) noexcept {
       z.deferred_uncharge.fetch_add_relaxed(n);
   }
   if (KMEM_LIKELY(pa.deferred.nr_pages.load_relaxed() == 0)) return freed;
-  for (pfn_t pfn = stack_take_all(pa.deferred); !pfn.is_none();) {
+  for (pfn_t pfn = take_deferred(pa); !pfn.is_none();) {
     page* const p = &pa.page_of(pfn);
     pfn = stack_next(pa, pfn);
-    pa.deferred.nr_pages.fetch_sub_relaxed(1);
     freed += pages_of_head(*p);
     if (!free_to_zone(pa, p)) defer(pa, p);
   }

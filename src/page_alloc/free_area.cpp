@@ -253,6 +253,7 @@ void take_bits_locked(page_allocator& pa, zone& z, uint32_t block, unsigned firs
   const unsigned absent = n - backed;
   const uint64_t claimed = absent < request.claim ? absent : request.claim;
   request.claim -= claimed;
+  drop_claimed(z, claimed);
   b.nr_free = static_cast<uint16_t>(b.nr_free - backed);
   b.nr_absent = static_cast<uint16_t>(b.nr_absent - absent);
   z.present_free.store_relaxed(z.present_free.load_relaxed() - backed);

@@ -138,7 +138,8 @@ void finish_locked(page_allocator& pa, zone& z, const leaving& entry, bool descr
   relist_locked(pa, z, entry.block);
 }
 
-/// Does the system calls of a batch and ends it. Return: backed pages that are the system's now; all of them are still committed.
+/// Does the system calls of a batch and ends it. Return: backed pages that are the system's now; all of them are still committed, for this
+/// thread.
 uint64_t complete(page_allocator& pa, zone& z, leaving_batch& b, bool keep_descriptors) noexcept {
   bool gone[batch_entries] = {};
   uint64_t given = 0, blocks = 0;
@@ -161,6 +162,7 @@ uint64_t complete(page_allocator& pa, zone& z, leaving_batch& b, bool keep_descr
     leaving_batch** link = &z.leaving;
     while (*link != &b) link = &(*link)->next;
     *link = b.next;
+    add_claimed(z, given);
     z.lock.unlock();
   }
   if (metadata != 0) uncharge_metadata(pa, metadata);
@@ -175,6 +177,7 @@ void release_committed(page_allocator& pa, zone& z, uint64_t n) noexcept {
     nest_guard guard;
     z.lock.lock();
     z.committed.store_relaxed(z.committed.load_relaxed() - n);
+    drop_claimed(z, n);
     wake = somebody_waits(pa);
     z.lock.unlock();
   }

@@ -55,6 +55,11 @@ inline uint64_t zone_headroom(const zone& z) noexcept {
   const uint64_t managed = z.managed.load_relaxed(), committed = z.committed.load_relaxed();
   return managed > committed ? managed - committed : 0;
 }
+/// `n` pages of z were committed for this thread, by a claim or by giving pages back that stay committed; or are not any more. In the
+/// child of a fork, which a handler may begin at any moment, they are this thread's and not taken. Context: with z's lock, so inside a
+/// nest_guard.
+inline void add_claimed(const zone& z, uint64_t n) noexcept { current().claimed[raw(z.idx)] += n; }
+inline void drop_claimed(const zone& z, uint64_t n) noexcept { current().claimed[raw(z.idx)] -= n; }
 uint64_t zone_in_cpu_lists(const page_allocator& pa, const zone& z) noexcept;
 uint64_t zone_charged(const page_allocator& pa, const zone& z) noexcept;
 

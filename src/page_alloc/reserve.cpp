@@ -7,7 +7,8 @@
 // Target.   Not all of min need be backed from the start (vm.reserve_backed_kbytes). A reserve that an atomic request has emptied doubles
 //           its target, up to min; the half of what it grew by goes after each reserve_decay_after_ns without use, down to the start:
 //              reserve_base <= reserve_target <= min
-// Locks.    None for push and pop: any context, nested slow paths included. The zone's lock while pages are fetched.
+// Locks.    None for push and pop: any context, nested slow paths included. The zone's lock while pages are fetched. A change of two
+//           words counts as a slow path (nest_guard), so that the child of a handler's fork finishes it and does not count again.
 // Ordering. pairs: page_stack - a push releases the page's link and the pages behind it, the pop that gets it acquires them. The tag makes
 //           a head that was popped and pushed again in between differ. A link read from a page that is gone is thrown away by the tag.
 // Kernel.   A watermark there is a count; here it is memory: an atomic allocation from the reserve needs no page fault.
@@ -111,6 +112,7 @@ void fill(page_allocator& pa, zone& z, page_stack& stack, uint64_t target, bool 
     for (uint64_t i = 0; i < n; ++i) {
       const pfn_t pfn = first + nr_pages_t(i);
       page& p = pa.page_of(pfn);
+      const nest_guard guard;
       p.kind = page_kind::reserve;
       p.zone = static_cast<uint8_t>(z.idx);
       p.order = 0;
@@ -125,6 +127,7 @@ void fill(page_allocator& pa, zone& z, page_stack& stack, uint64_t target, bool 
 
 void stack_push(page_allocator& pa, page_stack& stack, pfn_t pfn) noexcept {
   page& p = pa.page_of(pfn);
+  const nest_guard guard;
   stack.nr_pages.fetch_add_relaxed(1);  // before the push, so that it is never less than what can be popped
   uint64_t old = stack.head.load_relaxed();
   do {
@@ -133,6 +136,7 @@ void stack_push(page_allocator& pa, page_stack& stack, pfn_t pfn) noexcept {
 }
 
 pfn_t stack_pop(page_allocator& pa, page_stack& stack) noexcept {
+  const nest_guard guard;
   uint64_t old = stack.head.load_acquire();  // pairs: page_stack
   for (;;) {
     const pfn_t pfn = head_of(old);
@@ -157,6 +161,7 @@ pfn_t stack_take_all(page_stack& stack) noexcept {
 pfn_t stack_next(page_allocator& pa, pfn_t pfn) noexcept { return pfn_t(pa.page_of(pfn).refcount.exchange_relaxed(0)); }
 
 pfn_t reserve_take(page_allocator& pa, zone& z) noexcept {
+  const nest_guard guard;
   const pfn_t pfn = stack_pop(pa, z.reserve);
   if (pfn.is_none()) return pfn;
   z.taken.fetch_add_relaxed(1);
@@ -168,6 +173,7 @@ pfn_t reserve_take(page_allocator& pa, zone& z) noexcept {
 bool reserve_put(page_allocator& pa, zone& z, pfn_t pfn) noexcept {
   if (z.reserve.nr_pages.load_relaxed() >= z.reserve_target.load_relaxed()) return false;
   touch(pa, pfn);
+  const nest_guard guard;
   page& p = pa.page_of(pfn);
   p.kind = page_kind::reserve;
   p.order = 0;

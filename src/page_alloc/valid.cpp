@@ -219,7 +219,8 @@ const char* check_counters(const page_allocator& pa, const zone& z, const totals
   if (sum.unusable != z.unusable) return "unusable pages";
   const uint64_t charged = zone_charged(pa, z), committed = z.committed.load_relaxed(), taken = z.taken.load_relaxed();
   if (sum.covered > charged) return "more pages handed out than charged";
-  if (committed != taken + sum.free + z.reserve.nr_pages.load_relaxed() + z.in_transit.load_relaxed()) return "committed";
+  const uint64_t not_taken = sum.free + z.reserve.nr_pages.load_relaxed() + z.in_transit.load_relaxed() + current().claimed[raw(z.idx)];
+  if (committed != taken + not_taken) return "committed";
   if (committed > z.managed.load_relaxed()) return "more committed than managed";
   return nullptr;
 }
