@@ -97,14 +97,14 @@ zone_result take_from_zone(page_allocator& pa, zone& z, request& r, uint64_t flo
     // What was paid for a fresh block has made the zone smaller: perhaps too small for the request, though other blocks would do without
     // it.
     if ((result == take_result::none || result == take_result::no_headroom) && request.metadata_credit != 0) {
-      uncharge_metadata(pa, request.metadata_credit);
+      refund_metadata(pa, request.metadata_credit, false);
       request.metadata_credit = 0;
       request.no_fresh = true;
       again = true;
     }
   }
   r.claims[raw(z.idx)] = request.claim;
-  if (request.metadata_credit != 0) uncharge_metadata(pa, request.metadata_credit);
+  if (request.metadata_credit != 0) refund_metadata(pa, request.metadata_credit, false);
   return outcome;
 }
 

@@ -17,12 +17,6 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 namespace {
 
-/// After a free that took no lock; paired with the waiter's own step on this word: either he finds the pages, or this load finds him.
-void wake_after_lockless_free(page_allocator& pa) noexcept {
-  pa.waiter_fence.fetch_sub_acq_rel(1);  // pairs: page_waiters
-  if (somebody_waits(pa)) wake_waiters(pa);
-}
-
 void defer(page_allocator& pa, page* p) noexcept {
   pa.stats.deferred_frees.fetch_add_relaxed(1);
   stack_push(pa, pa.deferred, pa.pfn_of(p));
@@ -74,6 +68,11 @@ pfn_t take_deferred(page_allocator& pa) noexcept {
 
 }  // namespace
 
+void wake_after_lockless_free(page_allocator& pa) noexcept {
+  pa.waiter_fence.fetch_sub_acq_rel(1);  // pairs: page_waiters
+  if (somebody_waits(pa)) wake_waiters(pa);
+}
+
 void free_head(page_allocator& pa, page* p) noexcept {
   zone& z = zone_of(pa, *p);
   const uint64_t n = pages_of_head(*p);
@@ -99,6 +98,7 @@ void uncharge_pages(page_allocator& pa, int zone_number, nr_pages_t n) noexcept 
 
 uint64_t drain_deferred(page_allocator& pa) noexcept {
   if (current().depth != 0) return 0;
+  settle_managed(pa);
   uint64_t freed = 0;
   for (zone& z : pa.zones) {
     if (KMEM_LIKELY(z.deferred_uncharge.load_relaxed() == 0)) continue;

@@ -141,6 +141,10 @@ bool open_more(page_allocator& pa, zone& z, uint32_t n, bool may_wait) noexcept 
 void follow_groups(page_allocator& pa) noexcept;
 /// Makes blocks that open_blocks() has opened part of the zone.
 void add_blocks_locked(page_allocator& pa, zone& z, uint32_t first, uint32_t n) noexcept KMEM_REQUIRES(z.lock);
+/// Takes back what a request has charged. wakes: it was of use, so that those who wait may have what it has left.
+void refund_metadata(page_allocator& pa, uint64_t n, bool wakes) noexcept;
+/// Does what uncharge_metadata() could not for want of a lock.
+void settle_managed(page_allocator& pa) noexcept;
 /// Brings `managed` of NORMAL in line with the metadata.
 void update_managed_locked(page_allocator& pa, zone& normal) noexcept KMEM_REQUIRES(normal.lock);
 
@@ -187,6 +191,8 @@ uint64_t drain_deferred(page_allocator& pa) noexcept;
 /// Called with a zone's or CPU's lock held (or after a deferred push): does somebody wait for memory?
 inline bool somebody_waits(const page_allocator& pa) noexcept { return pa.waiters.load_relaxed() != 0; }
 void wake_waiters(page_allocator& pa) noexcept;
+/// After a free that took no lock; paired with the waiter's own step on the fence: either he finds the pages, or this load finds him.
+void wake_after_lockless_free(page_allocator& pa) noexcept;
 KMEM_COLD void report_bad_page(page_allocator& pa, const page* p, const char* what) noexcept;
 
 // ---- giving back (give_back.cpp)

@@ -6,6 +6,9 @@
 //           sum of managed + metadata + withheld <= limit always. A charge past the allowance succeeds, and pages are withheld, only if
 //           committed(NORMAL) <= managed(NORMAL) still holds afterwards.
 //           withheld = limit - what the groups leave now, read again before every second fresh page block (4 MiB of growth).
+// Return.   Metadata that goes makes NORMAL larger again, which serves those who wait like a free; where its lock cannot be had a note
+//           (managed_due) asks the next slow path for it. What a request charged for itself in vain wakes nobody: those who wait would
+//           do the same and wake each other for ever. Who looked meanwhile looks again after a second.
 // Locks.    NORMAL's zone lock for charges past the allowance; within it a compare-and-swap, any context. section_lock over mprotect only.
 //           Both are taken one after the other, never nested. Callers that may not block try section_lock a bounded number of times.
 // Ordering. None: counters; the lock orders the ones that belong together.
@@ -34,6 +37,27 @@ constexpr uint32_t blocks_between_readings = 2;
 /// What NORMAL has less than it could have.
 uint64_t excess(const page_allocator& pa, uint64_t metadata) noexcept {
   return (metadata > pa.metadata_allowance ? metadata - pa.metadata_allowance : 0) + pa.withheld.load_relaxed();
+}
+
+uint64_t managed_with(const page_allocator& pa, const zone& normal, uint64_t metadata) noexcept {
+  const uint64_t over = excess(pa, metadata);
+  return normal.managed_most > over ? normal.managed_most - over : 0;
+}
+
+/// After metadata has gone. Return: false if the lock cannot be had.
+bool grow_managed(page_allocator& pa, bool wakes) noexcept {
+  bool wake = false;
+  {
+    const nest_guard guard;
+    zone& normal = pa.zones[raw(zone_idx::normal)];
+    if (!acquire(normal.lock)) return false;
+    const uint64_t before = normal.managed.load_relaxed();
+    update_managed_locked(pa, normal);
+    wake = wakes && normal.managed.load_relaxed() > before && somebody_waits(pa);
+    normal.lock.unlock();
+  }
+  if (wake) wake_waiters(pa);
+  return true;
 }
 
 void note_peak(page_allocator& pa, uint64_t metadata) noexcept {
@@ -128,8 +152,7 @@ void add_blocks_locked(page_allocator& pa, zone& z, uint32_t first, uint32_t n) 
 }
 
 void update_managed_locked(page_allocator& pa, zone& normal) noexcept {
-  const uint64_t over = excess(pa, pa.metadata_pages.load_relaxed());
-  normal.managed.store_relaxed(normal.managed_most > over ? normal.managed_most - over : 0);
+  normal.managed.store_relaxed(managed_with(pa, normal, pa.metadata_pages.load_relaxed()));
 }
 
 bool charge_metadata(page_allocator& pa, uint64_t n) noexcept {
@@ -154,22 +177,59 @@ bool charge_metadata_for(page_allocator& pa, gfp_t gfp, uint64_t n) noexcept {
 }
 
 void uncharge_metadata(page_allocator& pa, uint64_t n) noexcept {
-  const uint64_t old = pa.metadata_pages.fetch_sub_relaxed(n);
-  KMEM_ASSERT(old >= n);
-  if (old <= pa.metadata_allowance) return;
-  // Where the lock cannot be had, NORMAL stays smaller than it could be until the next charge or return of metadata.
-  nest_guard guard;
-  zone& normal = pa.zones[raw(zone_idx::normal)];
-  if (!acquire(normal.lock)) return;
-  update_managed_locked(pa, normal);
-  normal.lock.unlock();
+  refund_metadata(pa, n, true);
 }
 
-bool open_more(page_allocator& pa, zone& z, uint32_t n, bool may_wait) noexcept {
-  nest_guard guard;
+void refund_metadata(page_allocator& pa, uint64_t n, bool wakes) noexcept {
+  const uint64_t old = pa.metadata_pages.fetch_sub_relaxed(n);
+  KMEM_ASSERT(old >= n);
+  const zone& normal = pa.zones[raw(zone_idx::normal)];
+  if (KMEM_LIKELY(normal.managed.load_relaxed() >= managed_with(pa, normal, old - n))) return;
+  if (grow_managed(pa, wakes)) return;
+  pa.managed_due.store_relaxed(1);
+  if (wakes) wake_after_lockless_free(pa);
+}
+
+void settle_managed(page_allocator& pa) noexcept {
+  if (KMEM_LIKELY(pa.managed_due.load_relaxed() == 0) || pa.managed_due.exchange_relaxed(0) == 0) return;
+  if (!grow_managed(pa, true)) pa.managed_due.store_relaxed(1);
+}
+
+namespace {
+
+bool read_opened(zone& z, uint32_t& opened) noexcept {
+  const nest_guard guard;
   if (!acquire(z.lock)) return false;
-  const uint32_t opened = z.opened_blocks;
+  opened = z.opened_blocks;
   z.lock.unlock();
+  return true;
+}
+
+/// Opens blocks [first, first + n). Return: how many of them are open now.
+uint32_t open_locked(page_allocator& pa, uint32_t first, uint32_t n, bool may_wait) noexcept {
+  const nest_guard guard;
+  if (!acquire_or_try(pa.section_lock, may_wait, no_wait_tries)) return 0;
+  const uint32_t got = open_blocks(pa, first, n);
+  pa.section_lock.unlock();
+  return got;
+}
+
+/// Return: false if somebody else was faster, which does no harm, or the lock could not be had.
+bool add_opened(page_allocator& pa, zone& z, uint32_t opened, uint32_t n) noexcept {
+  const nest_guard guard;
+  if (!acquire(z.lock)) return false;
+  const bool first = z.opened_blocks == opened;
+  if (first) add_blocks_locked(pa, z, z.first_block + opened, n);
+  z.lock.unlock();
+  return first;
+}
+
+}  // namespace
+
+// The guards end with each lock: metadata is charged like anybody else's, and waits for NORMAL's lock unless this is a handler.
+bool open_more(page_allocator& pa, zone& z, uint32_t n, bool may_wait) noexcept {
+  uint32_t opened = 0;
+  if (!read_opened(z, opened)) return false;
   const uint32_t left = z.nr_blocks - opened;
   if (n > left) return false;
   uint32_t count = n > section_blocks ? n : section_blocks;
@@ -181,26 +241,15 @@ bool open_more(page_allocator& pa, zone& z, uint32_t n, bool may_wait) noexcept 
   for (;; count = n) {
     paid = section_metadata_pages(count);
     if (charge_metadata(pa, paid)) {
-      if (acquire_or_try(pa.section_lock, may_wait, no_wait_tries)) {
-        got = open_blocks(pa, first, count);
-        pa.section_lock.unlock();
-      }
+      got = open_locked(pa, first, count, may_wait);
       if (got >= n) break;
-      uncharge_metadata(pa, paid);
+      refund_metadata(pa, paid, false);
       got = 0;
     }
     if (count == n) return false;
   }
-  bool added = false;
-  if (acquire(z.lock)) {
-    if (z.opened_blocks == opened) {  // else somebody else was faster, and opening twice does no harm
-      add_blocks_locked(pa, z, first, got);
-      added = true;
-    }
-    z.lock.unlock();
-  }
-  if (!added) {
-    uncharge_metadata(pa, paid);
+  if (!add_opened(pa, z, opened, got)) {
+    refund_metadata(pa, paid, false);
     return true;  // look again
   }
   pa.stats.blocks_opened.fetch_add_relaxed(got);

@@ -142,6 +142,7 @@ struct page_allocator : memory_map {
   uint64_t metadata_allowance = 0;    // pages set aside from the limit at init
   bool follows_groups = false;        // the budget came from a cgroup: read again as the machine grows
   atomic<uint32_t> fresh_blocks{0};   // page blocks begun since the last reading
+  atomic<uint32_t> managed_due{0};    // NORMAL can be larger: metadata has gone where its lock could not be had
   atomic<uint64_t> withheld{0};       // pages of the limit that the groups do not leave any more; changed under NORMAL's lock
   page_stack memalloc_pool;           // for __GFP_MEMALLOC and reclaimers; pages of NORMAL, neither free nor charged
   uint64_t memalloc_pool_target = 0;  // pages

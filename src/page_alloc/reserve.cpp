@@ -53,7 +53,7 @@ uint64_t fetch(page_allocator& pa, zone& z, unsigned order, uint64_t wanted, uin
       continue;
     }
     if (result == take_result::needs_open && open_more(pa, z, needs.open_blocks, true)) continue;
-    if (request.metadata_credit != 0) uncharge_metadata(pa, request.metadata_credit);
+    if (request.metadata_credit != 0) refund_metadata(pa, request.metadata_credit, false);
     request.metadata_credit = 0;
     if (result == take_result::ok) {
       first = run.first;
@@ -97,13 +97,16 @@ void return_pages(page_allocator& pa, zone& z, pfn_t first, uint64_t n) noexcept
 /// Fills a stack up to `target`. counted_free: its pages are part of the zone's free pages.
 void fill(page_allocator& pa, zone& z, page_stack& stack, uint64_t target, bool counted_free) noexcept {
   constexpr unsigned fetch_order = 5;  // 32 pages are faulted in by one call
+  const uint64_t low = z.watermarks[static_cast<unsigned>(watermark::low)];
   // Pages for the reserve stay free, so it may take the last ones; the pool takes from what ordinary requests could have.
   const uint64_t floor = counted_free ? 0 : z.watermarks[static_cast<unsigned>(watermark::min)];
   for (;;) {
     const uint64_t filled = stack.nr_pages.load_relaxed();
     if (filled >= target) return;
     pfn_t first;
-    const uint64_t n = fetch(pa, z, fetch_order, target - filled, floor, first);
+    // While they are faulted in they are nobody's. Where little is free, a request that may use all of it misses one at most.
+    const unsigned order = zone_free(z) < low + (uint64_t{1} << fetch_order) ? 0 : fetch_order;
+    const uint64_t n = fetch(pa, z, order, target - filled, floor, first);
     if (n == 0) return;
     if (!plat::populate(pa.address_of(first), n << page_shift)) {
       return_pages(pa, z, first, n);
@@ -120,6 +123,7 @@ void fill(page_allocator& pa, zone& z, page_stack& stack, uint64_t target, bool 
       stack_push(pa, stack, pfn);
       if (counted_free) z.taken.fetch_sub_relaxed(1);
     }
+    if (counted_free) wake_after_lockless_free(pa);
   }
 }
 

@@ -1,4 +1,8 @@
 // The metadata account: within its allowance, beyond it, and back.
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "unit/page_alloc/fixture.hpp"
 
 namespace kmem {
@@ -88,6 +92,69 @@ TEST(metadata, all_of_managed_can_be_handed_out_page_by_page) {
     EXPECT_EQ(zone_charged(*m, z), z.managed_most - m->memalloc_pool_target) << mem;
     EXPECT_LE(m->metadata_pages.load_relaxed(), m->metadata_allowance) << mem;
   }
+}
+
+TEST(metadata, that_goes_where_the_lock_is_taken_makes_its_room_later) {
+  test_machine m;
+  zone& z = m.normal();
+  const uint64_t most = z.managed.load_relaxed();
+  const uint64_t n = m->metadata_allowance - m->metadata_pages.load_relaxed() + 20;
+  ASSERT_TRUE(charge_metadata(*m, n));
+  EXPECT_EQ(z.managed.load_relaxed(), most - 20);
+  {
+    const nest_guard below;
+    const lock_guard hold(z.lock);
+    uncharge_metadata(*m, n);
+    EXPECT_EQ(z.managed.load_relaxed(), most - 20);
+  }
+  drain_cpu_pages(*m, false);  // the next slow path
+  EXPECT_EQ(z.managed.load_relaxed(), most);
+}
+
+TEST(metadata, that_goes_makes_room_however_little_was_charged_before) {
+  test_machine m;
+  zone& z = m.normal();
+  const uint64_t most = z.managed.load_relaxed();
+  {
+    const nest_guard guard;
+    const lock_guard hold(z.lock);
+    z.managed.store_relaxed(most - 20);  // as after a return that another thread overtook
+  }
+  ASSERT_TRUE(charge_metadata(*m, 1));
+  uncharge_metadata(*m, 1);
+  EXPECT_EQ(z.managed.load_relaxed(), most);
+}
+
+TEST(metadata, that_goes_wakes_who_waits) {
+  test_machine m;
+  const uint64_t n = m->metadata_allowance - m->metadata_pages.load_relaxed() + 20;
+  ASSERT_TRUE(charge_metadata(*m, n));
+  announce_waiter(*m);
+  const uint32_t before = m->free_sequence.load_relaxed();
+  uncharge_metadata(*m, n);
+  EXPECT_NE(m->free_sequence.load_relaxed(), before);
+  retract_waiter(*m);
+}
+
+TEST(metadata, of_a_section_is_charged_when_somebody_else_is_done_with_normal) {
+  machine_config config = small_config();
+  config.zone_movable = uint64_t{16} << 20;
+  test_machine m(config);
+  zone& movable = m.at(zone_idx::movable);
+  ASSERT_GT(movable.nr_blocks, movable.opened_blocks);
+  const uint64_t within = m->metadata_allowance - m->metadata_pages.load_relaxed();
+  ASSERT_TRUE(charge_metadata(*m, within));
+  std::atomic<bool> held{false};
+  std::thread holder([&] {
+    const nest_guard guard;
+    const lock_guard hold(m.normal().lock);
+    held = true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  });
+  while (!held) std::this_thread::yield();
+  EXPECT_TRUE(open_more(*m, movable, 1, true)) << "another thread's lock is no reason to refuse";
+  holder.join();
+  uncharge_metadata(*m, within);
 }
 
 }  // namespace

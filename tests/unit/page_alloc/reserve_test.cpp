@@ -262,5 +262,34 @@ TEST(memalloc_pool, serves_those_who_free_memory_when_nothing_is_left) {
   EXPECT_EQ(m->memalloc_pool.nr_pages.load_relaxed(), m->memalloc_pool_target);
 }
 
+TEST(reserve, is_refilled_page_by_page_when_little_is_free_and_tells_who_waits) {
+  testing::test_machine m(testing::small_config(uint64_t{16} << 20));
+  testing::held_pages held(*m);
+  held.exhaust(gfp::atomic);
+  zone& z = m.normal();
+  std::vector<page*>& pages = held.pages();
+  const uint64_t target = z.reserve_target.load_relaxed();
+  z.reserve_target.store_relaxed(0);  // what is freed goes to the free areas
+  for (unsigned i = 0; i < 20; ++i) {
+    free_pages(*m, pages[i], order_t(0));
+    pages[i] = pages.back();
+    pages.pop_back();
+  }
+  z.reserve_target.store_relaxed(target);
+  drain_cpu_pages(*m, true);
+  ASSERT_EQ(z.reserve.nr_pages.load_relaxed(), 0u);
+  ASSERT_GE(target, 20u);
+  const uint64_t taken = z.taken.load_relaxed();
+  z.taken_peak.store_relaxed(taken);
+  announce_waiter(*m);
+  const uint32_t before = m->free_sequence.load_relaxed();
+  refill_reserve(*m);
+  EXPECT_NE(m->free_sequence.load_relaxed(), before);
+  retract_waiter(*m);
+  EXPECT_GE(z.reserve.nr_pages.load_relaxed(), 18u);
+  EXPECT_EQ(z.taken.load_relaxed(), taken);
+  EXPECT_EQ(z.taken_peak.load_relaxed(), taken + 1) << "so many pages were free and nobody could have them";
+}
+
 }  // namespace
 }  // namespace kmem
