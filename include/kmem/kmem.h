@@ -148,6 +148,19 @@ KMEM_API KMEM_MUST_USE uint32_t kmem_memalloc_nofs_save(void);
 KMEM_API void kmem_memalloc_nofs_restore(uint32_t saved);
 
 /*
+ * The reclaim checker (kmem/checker.hpp), vm.reclaim_checker=: work that a mask without __GFP_FS or __GFP_IO forbids is marked from enter
+ * to leave, on one thread and properly nested; reclaim or a scope that forbids it is reported.
+ */
+struct kmem_work_region {
+  uint64_t library[14];
+};
+KMEM_API void kmem_set_reclaim_checker(bool on);
+KMEM_API KMEM_MUST_USE bool kmem_reclaim_checker(void);
+KMEM_API void kmem_fs_work_enter(struct kmem_work_region *region);
+KMEM_API void kmem_io_work_enter(struct kmem_work_region *region);
+KMEM_API void kmem_work_leave(struct kmem_work_region *region);
+
+/*
  * Interrupts, tasklets and timers (kmem/interrupt.hpp). Members below data are the library's. All zero but for the function is a start.
  */
 #define KMEM_CALLS_BY_DATA 1u  /* flag of both: the function is a void (*)(uintptr_t) and is given data */

@@ -2,6 +2,7 @@
 #pragma once
 #include "base/atomic.hpp"
 #include "base/bug.hpp"
+#include "base/checker.hpp"
 #include "base/context.hpp"
 #include "base/fail.hpp"
 #include "base/gfp.hpp"

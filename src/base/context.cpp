@@ -35,6 +35,8 @@ struct rule {
 constinit rule sleep_rule{"might_sleep"};
 constinit rule schedule_rule{"schedule"};
 constinit rule count_rule{"preempt_count"};
+constinit rule recursion_rule{"reclaim recursion"};
+constinit rule violation_rule{"reclaim violation"};
 
 constinit atomic<uint64_t> violations{0};
 constinit atomic<uint32_t> policy{static_cast<uint32_t>(context_policy::report)};
@@ -49,7 +51,7 @@ void append_task(text_writer& text) noexcept {
 
 /// Counts a break of `broken` and reports it as the policy wants; `describe` writes the lines that are its own.
 template <class Describe>
-KMEM_COLD void report(rule& broken, Describe describe) noexcept {
+KMEM_COLD void report(rule& broken, Describe describe, const earlier_place* earlier = nullptr) noexcept {
   violations.fetch_add_relaxed(1);
   const auto what = static_cast<context_policy>(policy.load_relaxed());
   task_context& task = current();
@@ -69,6 +71,8 @@ KMEM_COLD void report(rule& broken, Describe describe) noexcept {
   const void* pcs[printk_max_pcs];
   const unsigned nr_pcs = capture_stack(pcs, printk_max_pcs);
   printk(log_level::err, buffer, text.length() < sizeof buffer ? text.length() : sizeof buffer - 1, pcs, nr_pcs);
+  if (earlier != nullptr && earlier->nr_pcs != 0)
+    printk(log_level::err, earlier->text, __builtin_strlen(earlier->text), earlier->pcs, earlier->nr_pcs);
   task.in_report = false;
   if (what == context_policy::abort) plat::die();
 }
@@ -115,10 +119,14 @@ bool check_schedule() noexcept {
   return false;
 }
 
+void report_reclaim_rule(reclaim_rule which, const char* what, const earlier_place& earlier) noexcept {
+  report(which == reclaim_rule::recursion ? recursion_rule : violation_rule, [&](text_writer& text) { text.str(what); }, &earlier);
+}
+
 void reset_context_rules() noexcept {
   violations.store_relaxed(0);
   policy.store_relaxed(static_cast<uint32_t>(context_policy::report));
-  for (rule* each : {&sleep_rule, &schedule_rule, &count_rule}) each->limit.reset();
+  for (rule* each : {&sleep_rule, &schedule_rule, &count_rule, &recursion_rule, &violation_rule}) each->limit.reset();
 }
 
 }  // inline namespace
@@ -169,6 +177,8 @@ uint32_t memalloc_save(uint32_t scope_bits) noexcept {
   task_context& task = current();
   const uint32_t before = task.memalloc_scopes;
   task.memalloc_scopes = before | scope_bits;
+  const uint32_t entered = scope_bits & ~before;
+  if ((entered & (scope_noio | scope_nofs)) != 0) note_scopes(entered);
   return before & scope_bits;
 }
 

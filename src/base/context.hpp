@@ -1,5 +1,6 @@
 // The execution context of the calling thread, one cache line of thread-local words. Public face: include/kmem/context.hpp.
 #pragma once
+#include <kmem/checker.hpp>
 #include <kmem/context.hpp>
 
 #include "base/gfp.hpp"
@@ -9,6 +10,8 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 
 struct wait_conditions;  // page_alloc/waiting.hpp
+
+inline constexpr unsigned scope_pcs_max = 8;
 
 /// Written by the owning thread only, and by signal handlers on it, which restore what they change.
 /// All zero at the start of a thread.
@@ -30,6 +33,9 @@ struct task_context {
   uint8_t last_wait = 0;             // how the last allocation that could have waited ended (wait_outcome)
   wait_conditions* conditions = nullptr;  // the innermost scope that may end its waits
   uint8_t deepest_path = 0;          // how far the last allocations went (alloc_path): slow paths raise it, its reader resets it
+  uint8_t nr_scope_pcs[2] = {};        // see scope_pcs
+  detail::region* regions = nullptr;   // what the thread is inside of, innermost first (checker.hpp)
+  const void* scope_pcs[2][scope_pcs_max] = {};  // where the noio and the nofs scope were entered, if the reclaim checker was on
 };
 
 #if defined(KMEM_SIM)
@@ -99,6 +105,19 @@ class call_site {
   const char* saved_file_;
   int saved_line_;
 };
+
+/// The rules of the reclaim checker (checker.cpp).
+enum class reclaim_rule : uint8_t { recursion, violation };
+/// Where something began that a broken rule is about.
+struct earlier_place {
+  const char* text;
+  const void* const* pcs;
+  unsigned nr_pcs;
+};
+/// Counts a break and reports it as the policy wants: `text`, the stack of here, and the one of an earlier place if it is known.
+KMEM_COLD void report_reclaim_rule(reclaim_rule rule, const char* text, const earlier_place& earlier) noexcept;
+/// Notes where scopes were entered, or that it is not known.
+void note_scopes(uint32_t entered) noexcept;
 
 /// Forgets the violations counted so far, the rate limits of their reports and the policy: for simulations that run many seeds.
 void reset_context_rules() noexcept;

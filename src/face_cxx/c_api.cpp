@@ -131,6 +131,16 @@ int kmem_register_reclaim(uint64_t (*reclaim)(void* context, kmem_gfp_t gfp, uin
 }
 void kmem_unregister_reclaim(int number) { kmem::unregister_reclaim(number); }
 
+void kmem_set_reclaim_checker(bool on) { kmem::set_reclaim_checker(on); }
+bool kmem_reclaim_checker(void) { return kmem::reclaim_checker(); }
+static void enter(kmem_work_region* region, kmem::detail::region_kind kind) noexcept {
+  static_assert(sizeof(kmem_work_region) == sizeof(kmem::detail::region) && alignof(kmem_work_region) == alignof(kmem::detail::region));
+  kmem::detail::enter_work(*new (region) kmem::detail::region, kind);
+}
+void kmem_fs_work_enter(kmem_work_region* region) { enter(region, kmem::detail::region_kind::fs_work); }
+void kmem_io_work_enter(kmem_work_region* region) { enter(region, kmem::detail::region_kind::io_work); }
+void kmem_work_leave(kmem_work_region* region) { kmem::detail::leave_work(*reinterpret_cast<kmem::detail::region*>(region)); }
+
 // The structs of both faces are one: they differ in what the compiler knows of the functions only.
 static_assert(sizeof(kmem_shrinker) == sizeof(kmem::shrinker) && sizeof(kmem_shrink_control) == sizeof(kmem::shrink_control) &&
               sizeof(kmem_oom_notifier) == sizeof(kmem::oom_notifier));

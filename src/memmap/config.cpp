@@ -125,6 +125,12 @@ bool parse_kswapd(piece value, machine_config& c) noexcept {
   return true;
 }
 
+bool parse_reclaim_checker(piece value, machine_config& c) noexcept {
+  if (!equal(value, "auto") && !equal(value, "0") && !equal(value, "1")) return false;
+  c.reclaim_checker = equal(value, "0") ? checker_mode::off : equal(value, "1") ? checker_mode::on : checker_mode::in_debug_builds;
+  return true;
+}
+
 bool parse_sleep_record(piece value, machine_config& c) noexcept { return parse_integer(value, 0, ~uint32_t{0}, c.sleep_record_ms); }
 
 bool parse_cpus(piece value, machine_config& c) noexcept {
@@ -202,6 +208,9 @@ constexpr parameter table[] = {
     {{"vm.sleep_record_ms", "milliseconds", "100", "vm.sleep_record_ms=10",
       "Waits for memory that take this long or longer leave a record: who waited, how long, and who woke it."},
      parse_sleep_record},
+    {{"vm.reclaim_checker", "auto, 0 or 1", "auto", "vm.reclaim_checker=1",
+      "Whether recursion into reclaim, and work that reclaim's flags do not permit, is reported. auto: in debug builds."},
+     parse_reclaim_checker},
     {{"kmalloc_max", size_or_auto, "auto", "kmalloc_max=128K", "The largest kmalloc. auto: the largest block of pages."},
      parse_auto_size<&machine_config::kmalloc_max>},
     {{"cpus", "auto, or 1 to 1024", "auto", "cpus=8", "Possible CPUs. auto: those of the system."}, parse_cpus},

@@ -18,6 +18,7 @@ KMEM_BUILD_NAMESPACE {
 enum class reserve_policy : uint8_t { spec, linux6_1 };
 /// Whether a thread of the library's own reclaims in the background. when_threaded: once the process has a second thread.
 enum class kswapd_mode : uint8_t { off, on, when_threaded };
+enum class checker_mode : uint8_t { off, on, in_debug_builds };
 
 /// Everything that can be configured, with the kernel's parameter names where it has one. Sizes in bytes; 0 = "choose".
 struct machine_config {
@@ -39,6 +40,7 @@ struct machine_config {
   uint32_t alloc_wait_ms = 0;                     // vm.alloc_wait_ms
   kswapd_mode kswapd = kswapd_mode::when_threaded;  // vm.kswapd=
   uint32_t sleep_record_ms = 100;                 // vm.sleep_record_ms
+  checker_mode reclaim_checker = checker_mode::in_debug_builds;  // vm.reclaim_checker=
   uint32_t cpus = 0;                              // possible CPUs; 0: the platform's
   bool cgroup = true;                             // look for a container's limit when mem is 0
   const char* path_prefix = "";                   // in front of /proc and /sys, so that tests can play a container

@@ -216,7 +216,10 @@ KMEM_COLD page* refuse_order(page_allocator& pa, request& r) noexcept {
 
 /// The checks that every request passes once. `bytes`: of the request. Return: false if a failure is injected.
 bool admit(gfp_t gfp, uint64_t bytes) noexcept {
-  if (has(gfp, gfp::direct_reclaim)) check_may_sleep(__FILE__, __LINE__);
+  if (has(gfp, gfp::direct_reclaim)) {
+    check_may_sleep(__FILE__, __LINE__);
+    check_no_recursion(gfp);
+  }
   return !KMEM_UNLIKELY(may_fail(gfp) && should_fail(fail_point::fail_page_alloc, bytes));
 }
 

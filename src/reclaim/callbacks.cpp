@@ -65,7 +65,8 @@ uint64_t call(const reclaim_callback& callback, unsigned number, gfp_t gfp, uint
 uint64_t run_callbacks(machine& m, gfp_t gfp, uint64_t nr_pages) noexcept {
   if (m.nr_callbacks.load_relaxed() == 0) return 0;
   const task_context& task = current();
-  if (task.depth != 0 || in_atomic()) return 0;
+  if (task.depth != 0 || in_atomic() || !check_no_recursion(gfp)) return 0;
+  const reclaim_region region(gfp);
   const uint32_t start = m.next_callback.fetch_add_relaxed(1);
   uint64_t freed = 0;
   bool any = false;

@@ -18,10 +18,10 @@ uint64_t reclaim_op(void* context, gfp_t gfp, uint64_t nr_pages) noexcept {
   // Atomic requests may have left less than min: an ordinary one finds nothing before that is made up for, too.
   const uint64_t wanted = nr_pages + pages_below(m, watermark::min, gfp_zone(gfp));
   const uint64_t freed = run_callbacks(m, gfp, wanted);
-  return freed < wanted ? freed + shrink_pages(m, gfp, wanted - freed) : freed;
+  return freed < wanted ? freed + shrink_pages(m, gfp, nr_pages) : freed;
 }
 
-uint64_t out_of_memory_op(void* context, gfp_t, unsigned) noexcept { return run_oom_notifiers(*static_cast<machine*>(context)); }
+uint64_t out_of_memory_op(void* context, gfp_t gfp, unsigned) noexcept { return run_oom_notifiers(*static_cast<machine*>(context), gfp); }
 
 void forget_callbacks(machine& m) noexcept {
   const lock_guard lock(m.callbacks_lock);
@@ -74,6 +74,11 @@ err machine_init(machine& m, const machine_config& config, config_error& error) 
     describe(error, config, result);
     return result;
   }
+#if defined(KMEM_DEBUG)
+  set_reclaim_checker(config.reclaim_checker != checker_mode::off);
+#else
+  set_reclaim_checker(config.reclaim_checker == checker_mode::on);
+#endif
   for (unsigned point = 0; point < nr_fail_points; ++point)  // after set-up: what fails then is what the user does
     if (config.fail[point].probability != 0) set_fail_attributes(static_cast<fail_point>(point), config.fail[point]);
   return err::ok;

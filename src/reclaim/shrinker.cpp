@@ -9,7 +9,7 @@
 // Locks.     shrinker_state::lock, never held while a shrinker runs: it may register others, allocate and free.
 // Contexts.  On the thread whose allocation is short of memory, or on kswapd; never in atomic context or a handler that interrupted the
 //            allocator. Inside one nothing reclaims (scope_noreclaim), so a shrinker is not entered again by its own allocations.
-// Kernel.    Its arithmetic, seen in sequences of calls recorded there (tests/data/oracle-shrinker.txt). Neither nodes nor memory groups.
+// Kernel.    Its arithmetic, seen in sequences of calls recorded there (tests/data/oracle-shrinker.jsonl). Neither nodes nor memory groups.
 //            What is deferred is one number for all callers. Page cache and user pages are callbacks here, asked before (callbacks.cpp).
 // Tests.     tests/unit/reclaim/shrinker_test.cpp
 #include "reclaim/reclaim.hpp"
@@ -195,32 +195,35 @@ err add_shrinker(machine& m, shrinker& s) noexcept {
 void remove_shrinker(machine& m, shrinker& s) noexcept { remove(m.shrinkers, s); }
 
 uint64_t run_shrinkers(machine& m, gfp_t gfp, unsigned priority) noexcept {
-  if (m.shrinkers.nr_shrinkers.load_relaxed() == 0 || !may_run_here()) return 0;
+  if (m.shrinkers.nr_shrinkers.load_relaxed() == 0 || !may_run_here() || !check_no_recursion(gfp)) return 0;
+  const reclaim_region region(gfp);
   uint64_t freed = 0;
   for_each_entered(
       m.shrinkers, static_cast<shrinker*>(nullptr), [&](const shrinker& s) { return (s.needs & ~gfp) == gfp::none; },
       [&](shrinker& s) { freed += shrink(m, s, gfp, priority); });
   // Objects that were freed are in arrays and slabs that may be wholly free by now.
-  if (freed != 0) drain_caches(m, true);
+  if (freed != 0) {
+    drain_caches(m, true);
+    drain_cpu_pages(m, true);
+  }
   return freed;
 }
 
 uint64_t shrink_pages(machine& m, gfp_t gfp, uint64_t nr_pages) noexcept {
   if (m.shrinkers.nr_shrinkers.load_relaxed() == 0 || !may_run_here()) return 0;
   const uint64_t before = nr_freed_pages(m);
-  uint64_t freed = 0;
-  for (unsigned priority = reclaim_priority_first + 1; priority-- != 0 && freed < nr_pages;) {
-    run_shrinkers(m, gfp, priority);
-    freed = nr_freed_pages(m) - before;
-  }
-  return freed;
+  // Pages that came free may be gone again, to others or to the shrinkers themselves: what counts is what is free.
+  for (unsigned priority = reclaim_priority_first + 1; priority-- != 0;)
+    if (run_shrinkers(m, gfp, priority) != 0 && some_zone_above(m, watermark::min, nr_pages, gfp_zone(gfp))) break;
+  return nr_freed_pages(m) - before;
 }
 
 err add_oom_notifier(machine& m, oom_notifier& n) noexcept { return n.notify != nullptr ? add(m.shrinkers, n) : err::inval; }
 void remove_oom_notifier(machine& m, oom_notifier& n) noexcept { remove(m.shrinkers, n); }
 
-uint64_t run_oom_notifiers(machine& m) noexcept {
-  if (m.shrinkers.nr_notifiers.load_relaxed() == 0 || !may_run_here()) return 0;
+uint64_t run_oom_notifiers(machine& m, gfp_t gfp) noexcept {
+  if (m.shrinkers.nr_notifiers.load_relaxed() == 0 || !may_run_here() || !check_no_recursion(gfp)) return 0;
+  const reclaim_region region(gfp);
   uint64_t freed = 0;
   for_each_entered(
       m.shrinkers, static_cast<oom_notifier*>(nullptr), [](const oom_notifier&) { return true; },

@@ -36,13 +36,13 @@ void remove_shrinker(machine& m, shrinker& s) noexcept;
 /// Asks every shrinker that `gfp` permits for its share at `priority`. Return: objects freed. Context: process, no lock held; elsewhere
 /// nothing happens.
 uint64_t run_shrinkers(machine& m, gfp_t gfp, unsigned priority) noexcept;
-/// The same with falling priority, until `nr_pages` have come free. Return: pages freed, by whomever.
+/// The same with falling priority, until `nr_pages` are free above min in a zone that `gfp` may use. Return: pages freed, by whomever.
 uint64_t shrink_pages(machine& m, gfp_t gfp, uint64_t nr_pages) noexcept;
 
 err add_oom_notifier(machine& m, oom_notifier& n) noexcept;
 void remove_oom_notifier(machine& m, oom_notifier& n) noexcept;
 /// Asks every notifier. Return: pages freed. Context: as run_shrinkers.
-uint64_t run_oom_notifiers(machine& m) noexcept;
+uint64_t run_oom_notifiers(machine& m, gfp_t gfp) noexcept;
 
 void forget_shrinkers(machine& m) noexcept;
 /// Return: nullptr, or what is wrong.

@@ -192,5 +192,62 @@ TEST(Promises, OomNotifiersAreAskedLast) {
   m.give(n.pages);
 }
 
+/// A shrinker that does something once each time it is asked to scan.
+struct doing : shrinker {
+  explicit doing(void (*what)(promise_machine& m), promise_machine& m) : machine_of(m), act(what) {
+    count_objects = [](shrinker*, shrink_control*) noexcept { return uint64_t{1}; };
+    scan_objects = [](shrinker* self, shrink_control*) noexcept {
+      auto& me = *static_cast<doing*>(self);
+      me.act(me.machine_of);
+      return shrink_stop;
+    };
+    EXPECT_EQ(add_shrinker(*m, *this), err::ok);
+  }
+  ~doing() { remove_shrinker(*machine_of, *this); }
+  promise_machine& machine_of;
+  void (*act)(promise_machine& m);
+};
+
+// Promise: The reclaim checker reports file system work that is done while a thread reclaims without __GFP_FS, with both places.
+TEST(Promises, TheCheckerReportsWorkThatTheMaskForbids) {
+  promise_machine m("mem=16M vm.reclaim_checker=1");
+  const doing writes([](promise_machine&) { const fs_work work; }, m);
+  run_shrinkers(*m, gfp::kernel, 0);
+  EXPECT_EQ(m.log(), "");
+  run_shrinkers(*m, gfp::nofs, 0);
+  EXPECT_NE(m.log().find("BUG: file system work in reclaim for GFP_NOFS"), std::string::npos) << m.log();
+  EXPECT_NE(m.log().find("Reclaim was entered here:"), std::string::npos) << m.log();
+}
+
+// Promise: The reclaim checker reports file system work inside a nofs scope, with the place where the scope was entered.
+TEST(Promises, TheCheckerReportsWorkInAScopeThatForbidsIt) {
+  promise_machine m("mem=16M vm.reclaim_checker=1");
+  {
+    const memalloc_nofs_scope scope;
+    const fs_work work;
+  }
+  EXPECT_NE(m.log().find("BUG: file system work inside a nofs scope"), std::string::npos) << m.log();
+  EXPECT_NE(m.log().find("The scope was entered here:"), std::string::npos) << m.log();
+}
+
+// Promise: Reclaim is never entered inside reclaim, and the reclaim checker reports who tries, with both places.
+TEST(Promises, ReclaimIsNeverEnteredInsideReclaim) {
+  promise_machine m("mem=16M vm.reclaim_checker=1");
+  static unsigned depth, deepest;
+  depth = deepest = 0;
+  const doing recursive(
+      [](promise_machine& inside) {
+        if (++depth > deepest) deepest = depth;
+        if (depth < 3) run_shrinkers(*inside, gfp::kernel, 0);
+        --depth;
+      },
+      m);
+  run_shrinkers(*m, gfp::noio, 0);
+  EXPECT_EQ(deepest, 1u);
+  EXPECT_NE(m.log().find("BUG: reclaim recursion: GFP_KERNEL may reclaim, on a thread that reclaims for GFP_NOIO"), std::string::npos)
+      << m.log();
+  EXPECT_NE(m.log().find("The outer reclaim was entered here:"), std::string::npos) << m.log();
+}
+
 }  // namespace
 }  // namespace kmem

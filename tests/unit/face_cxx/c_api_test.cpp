@@ -110,4 +110,23 @@ TEST_F(c_api, vmalloc_contexts_and_reclaim) {
   kmem_unregister_reclaim(number);
 }
 
+TEST_F(c_api, reclaim_checker) {
+  const bool before = kmem_reclaim_checker();
+  const uint64_t violations = kmem::context_violations();
+  kmem_set_reclaim_checker(true);
+  EXPECT_TRUE(kmem_reclaim_checker());
+  struct kmem_work_region fs, io;
+  kmem_fs_work_enter(&fs);
+  kmem_io_work_enter(&io);
+  kmem_work_leave(&io);
+  kmem_work_leave(&fs);
+  EXPECT_EQ(kmem::context_violations(), violations);
+  const uint32_t saved = kmem_memalloc_noio_save();
+  kmem_io_work_enter(&io);
+  kmem_work_leave(&io);
+  kmem_memalloc_noio_restore(saved);
+  EXPECT_EQ(kmem::context_violations(), violations + 1);
+  kmem_set_reclaim_checker(before);
+}
+
 }  // namespace

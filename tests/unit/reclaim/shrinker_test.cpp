@@ -7,6 +7,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "unit/reclaim/machine_fixture.hpp"
@@ -263,6 +264,77 @@ TEST_F(shrinkers, an_allocation_is_served_from_what_they_free) {
   free_pages(m(), p, order_t(0));
   remove_shrinker(m(), store);
   for (void* const object : store.objects) kfree(m(), object);
+}
+
+// Pages that come free and are gone again must not pass for enough.
+TEST_F(shrinkers, what_counts_is_what_is_free_not_what_was_freed) {
+  start("mem=8M");
+  std::vector<page*> held;
+  while (page* const p = alloc_pages(m(), gfp::kernel | gfp::nowarn | gfp::noretry, order_t(0))) held.push_back(p);
+  scripted busy;  // needs pages for a moment, and frees nothing that counts
+  busy.objects = 1;
+  busy.inside = [&] {
+    for (unsigned i = 0; i < 64; ++i)
+      if (page* const p = alloc_pages(m(), gfp::kernel | gfp::nowarn, order_t(0))) free_pages(m(), p, order_t(0));
+    busy.objects = 2;
+  };
+  ASSERT_EQ(add_shrinker(m(), busy), err::ok);
+  scripted late;  // so few that only the last priorities come to them
+  late.objects = 8;
+  late.inside = [&] {
+    for (unsigned i = 0; i < 8 && !held.empty(); ++i, held.pop_back()) free_pages(m(), held.back(), order_t(0));
+  };
+  ASSERT_EQ(add_shrinker(m(), late), err::ok);
+  page* const p = alloc_pages(m(), gfp::kernel | gfp::noretry, order_t(0));
+  EXPECT_NE(p, nullptr);
+  if (p != nullptr) free_pages(m(), p, order_t(0));
+  EXPECT_FALSE(late.asked.empty());
+  remove_shrinker(m(), late);
+  remove_shrinker(m(), busy);
+  for (page* const each : held) free_pages(m(), each, order_t(0));
+}
+
+TEST_F(shrinkers, reclaim_is_not_entered_twice_and_the_checker_says_so) {
+  start("mem=8M vm.reclaim_checker=1");
+  scripted s;
+  s.objects = 128;
+  bool inner = false;
+  s.inside = [&] {
+    if (std::exchange(inner, true)) return;
+    EXPECT_EQ(run_shrinkers(m(), gfp::nofs, 0), 0u);
+    const std::string text = log();
+    EXPECT_NE(text.find("BUG: reclaim recursion: GFP_NOFS may reclaim, on a thread that reclaims for GFP_KERNEL"), std::string::npos)
+        << text;
+    EXPECT_NE(text.find("The outer reclaim was entered here:"), std::string::npos) << text;
+    reset_context_rules();
+    const uint32_t saved = current().memalloc_scopes;
+    memalloc_restore(scope_noreclaim, 0);  // what nobody may do
+    page* const p = alloc_pages(m(), gfp::kernel, order_t(0));
+    current().memalloc_scopes = saved;
+    if (p != nullptr) free_pages(m(), p, order_t(0));
+    EXPECT_NE(log().find("GFP_KERNEL may reclaim, on a thread that reclaims for GFP_KERNEL"), std::string::npos);
+  };
+  ASSERT_EQ(add_shrinker(m(), s), err::ok);
+  EXPECT_EQ(run_shrinkers(m(), gfp::kernel, 0), 128u);
+  EXPECT_TRUE(inner);
+  EXPECT_EQ(s.nr_counts, 1u);
+  remove_shrinker(m(), s);
+}
+
+TEST_F(shrinkers, work_in_one_is_checked_against_the_mask) {
+  start("mem=8M vm.reclaim_checker=1");
+  scripted s;
+  s.objects = 128;
+  s.inside = [] { const fs_work work; };
+  ASSERT_EQ(add_shrinker(m(), s), err::ok);
+  run_shrinkers(m(), gfp::kernel, 0);
+  EXPECT_EQ(log(), "");
+  s.objects = 128;
+  run_shrinkers(m(), gfp::nofs, 0);
+  const std::string text = log();
+  EXPECT_NE(text.find("BUG: file system work in reclaim for GFP_NOFS, without __GFP_FS"), std::string::npos) << text;
+  EXPECT_NE(text.find("Reclaim was entered here:"), std::string::npos) << text;
+  remove_shrinker(m(), s);
 }
 
 // ---- coming and going -------------------------------------------------------------
