@@ -26,7 +26,8 @@ struct settings {
 
 inline constexpr unsigned threads_max = 256;
 
-// The library's command line for these settings, KMEM_CMDLINE first; without kswapd for one thread, unless something speaks of it. Return: false with the reason.
+// The library's command line for these settings, KMEM_CMDLINE first; for one thread without kswapd, unless something speaks of it.
+// Return: false with the reason.
 bool make_cmdline(const settings& from, const char* environment, std::string& cmdline, std::string& problem);
 
 // Return: the exit code. Reports go to standard output, complaints and progress to standard error.
