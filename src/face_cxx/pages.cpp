@@ -45,7 +45,7 @@ page* pfn_to_page(uint64_t pfn) noexcept {
   return &owner().page_of(pfn_t(static_cast<uint32_t>(pfn)));
 }
 
-const char* page_zone(const page* p) noexcept { return zone_name(static_cast<zone_idx>(p->zone)); }
+const char* page_zone(const page* p) noexcept { return zone_name(page_zone_idx(owner(), p)); }
 
 void* get_free_pages(gfp_t gfp, unsigned order) noexcept {
   machine* const m = serving();

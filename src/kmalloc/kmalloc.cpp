@@ -279,7 +279,8 @@ void* realloc_any(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp
   if (!too_large && (fits_in_place(size, usable) || resize_in_place(ka, old, size, usable, gfp))) return same;
   // A smaller object is a favour: without it everything stays as it is.
   const bool shrinks = size <= usable;
-  void* const result = alloc_any(ka, size, 1, shrinks ? (gfp & ~gfp::nofail) | gfp::nowarn : gfp, limited);
+  constexpr gfp_t favour_without = gfp::nofail | gfp::direct_reclaim | gfp::high | gfp::memalloc;
+  void* const result = alloc_any(ka, size, 1, shrinks ? (gfp & ~favour_without) | gfp::nowarn : gfp, limited);
   if (result == nullptr) return shrinks ? same : nullptr;
   __builtin_memcpy(result, old, shrinks ? size : usable);
   kfree(ka, old);

@@ -24,7 +24,7 @@ struct alignas(arch::cache_line_bytes) page {
   atomic<uint32_t> refcount;  // users of an allocated block; head pages only
   page_kind kind;             // zone lock while free; its owner otherwise
   uint8_t order;              // of the block this page heads
-  uint8_t zone;               // zone_idx; set when the block is opened
+  uint8_t zone;               // zone_idx; of heads and compound tails
   uint8_t flags;              // page_flag_*
   pfn_t next, prev;           // links of whatever list the page is on; none: 0
   union {

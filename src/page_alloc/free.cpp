@@ -76,6 +76,9 @@ void wake_after_lockless_free(page_allocator& pa) noexcept {
 void free_head(page_allocator& pa, page* p) noexcept {
   zone& z = zone_of(pa, *p);
   const uint64_t n = pages_of_head(*p);
+  // Tails that still named their head would lead a wild free to whatever lies there next.
+  if (KMEM_UNLIKELY((p->flags & page_flag_compound) != 0))
+    for (uint64_t i = 1; i < n; ++i) p[i].kind = page_kind::free;
   if (n == 1 && reserve_put(pa, z, pa.pfn_of(p))) {
     pa.stats.pgfree.fetch_add_relaxed(1);
     return wake_after_lockless_free(pa);
@@ -159,6 +162,8 @@ void split_page(page_allocator& pa, page* p, order_t order) noexcept {
     q.refcount.store_relaxed(references);
   }
 }
+
+zone_idx page_zone_idx(page_allocator& pa, const page* p) noexcept { return zone_of_pfn(pa, pa.pfn_of(p)).idx; }
 
 page* compound_head(page_allocator& pa, page* p) noexcept { return p->kind == page_kind::tail ? &pa.page_of(p->head) : p; }
 

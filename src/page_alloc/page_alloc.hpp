@@ -196,6 +196,8 @@ void put_page(page_allocator& pa, page* p) noexcept;
 /// Turns an allocated block of order > 0, not compound, into 2^order single pages with one reference each.
 void split_page(page_allocator& pa, page* p, order_t order) noexcept;
 page* compound_head(page_allocator& pa, page* p) noexcept;
+/// The zone whose span holds the page, a head or not.
+zone_idx page_zone_idx(page_allocator& pa, const page* p) noexcept;
 
 /// `n` contiguous pages for `bytes`, no more than needed; any number: above MAX_ORDER too (naturally aligned if n is a power of two).
 page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n) noexcept;

@@ -42,7 +42,10 @@ void* kvrealloc(vmalloc_allocator& va, const void* old, size_t size, gfp_t gfp, 
     return zero_size_ptr;
   }
   const size_t have = kvsize(va, old);
-  if (have == 0) {  // kvfree reports what the pointer is; it was not ours, so nothing can be kept
+  if (have == 0) {
+    // In a handler that interrupted the allocator nobody may be able to say what it is: it stays as it is.
+    if (current().depth != 0 && !va.contains(old)) return nullptr;
+    // kvfree reports what the pointer is; it was not ours, so nothing can be kept
     kvfree(va, old);
     return nullptr;
   }

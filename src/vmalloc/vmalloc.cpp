@@ -94,8 +94,7 @@ bool get_frames(vmalloc_allocator& va, vmap_area& area, gfp_t gfp) noexcept {
   for (uint64_t done = 0; done < area.nr_pages;) {
     const uint64_t left = area.nr_pages - done;
     const auto want = static_cast<unsigned>(left < pages_per_block ? left : pages_per_block);
-    unsigned got = alloc_pages_bulk(va, page_gfp(gfp), want, area.frames + done);
-    if (got == 0 && (area.frames[done] = alloc_pages(va, page_gfp(gfp), order_t(0))) != nullptr) got = 1;  // the whole chain
+    const unsigned got = alloc_pages_bulk(va, page_gfp(gfp), want, area.frames + done);
     if (got == 0) {
       free_frames(va, area, done);
       return false;

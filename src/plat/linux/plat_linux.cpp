@@ -209,6 +209,7 @@ int plat_linux::cpu() noexcept {
 }
 
 int plat_linux::nr_cpus() noexcept {
+  const errno_guard keep_errno;
   // CPU numbers that can ever occur, from the kernel's own list ("0-3" or "0,2-7"): the last number of it plus one.
   char text[256];
   const long length = read_file("/sys/devices/system/cpu/possible", text, sizeof text);
@@ -225,10 +226,10 @@ int plat_linux::nr_cpus() noexcept {
   }
   if (last >= 0) return last < max_cpus ? last + 1 : max_cpus;
   // No /sys: the affinity mask's highest bit; CPUs outside it cannot run us unless somebody widens it.
-  unsigned long mask[max_cpus / 64] = {};
+  unsigned long mask[8192 / 64] = {};  // the system refuses one that is smaller than its own
   const long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
   for (long bit = bytes * 8 - 1; bit >= 0; --bit)
-    if ((mask[bit / 64] >> (bit % 64) & 1) != 0) return static_cast<int>(bit) + 1;
+    if ((mask[bit / 64] >> (bit % 64) & 1) != 0) return bit < max_cpus ? static_cast<int>(bit) + 1 : max_cpus;
   return 1;
 }
 

@@ -23,7 +23,7 @@ class api_test : public ::testing::Test {
   void SetUp() override {
     static const bool started = [] {
       char error[300];
-      const bool good = init("mem=64M highmem=8M zone_dma=2M zone_dma32=4M", error, sizeof error);
+      const bool good = init("mem=64M highmem=8M zone_dma=2M zone_dma32=4M vm.kswapd=0", error, sizeof error);
       EXPECT_TRUE(good) << error;
       return good;
     }();
