@@ -149,10 +149,11 @@ void* take_larger(kmalloc_allocator& ka, unsigned number, size_t align, gfp_t gf
   return nullptr;
 }
 
-/// Pages of its own for a small object.
-void* take_pages(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, bool quiet) noexcept {
+/// Pages of its own for a small object. `instead`: what ends its waiting besides.
+void* take_pages(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, bool quiet, object_at_hand* instead) noexcept {
   const order_t order = order_for(size > align ? size : align);
-  page* const p = alloc_pages_for(ka, {.gfp = gfp & ~(gfp::movable | bad_slab_gfp), .order = order, .bytes = size, .quiet = quiet});
+  const gfp_t pages_gfp = gfp & ~(gfp::movable | bad_slab_gfp);
+  page* const p = alloc_pages_for(ka, {.gfp = pages_gfp, .order = order, .bytes = size, .quiet = quiet, .instead = instead});
   if (p == nullptr) return nullptr;
   resize_run(ka, p, pages_for(size), gfp);
   return adopt_run(ka, p);
@@ -171,13 +172,14 @@ KMEM_COLD void* kmalloc_slow(kmalloc_allocator& ka, unsigned number, size_t size
   // If pages of its own take a smaller block than the class's slabs, the last attempt is for these.
   const bool smaller = order_for(size > align ? size : align).raw() < size_classes[number - 1].slab_order;
   void* result = take_larger(ka, number, align, gfp);
-  if (result == nullptr && smaller) result = take_pages(ka, size, align, without_waiting(gfp), true);
+  if (result == nullptr && smaller) result = take_pages(ka, size, align, without_waiting(gfp), true, nullptr);
   if (result != nullptr) return result;
   kmem_cache* const cache = cache_for(ka, number, gfp);
   if (cache == nullptr) return alloc_large(ka, size, align, gfp);  // a DMA request before its cache could be made
   if (smaller && may_block(gfp)) {
-    result = take_pages(ka, size, align, gfp, false);
-    if (result == nullptr) result = clear(cache_alloc_at_hand(ka, *cache), cache->object_size, gfp);
+    object_at_hand instead(ka, *cache);
+    result = take_pages(ka, size, align, gfp, false, &instead);
+    if (result == nullptr) result = clear(instead.taken ? instead.object : cache_alloc_at_hand(ka, *cache), cache->object_size, gfp);
   } else {
     result = clear(cache_alloc_unchecked(ka, *cache, gfp, false), cache->object_size, gfp);
   }

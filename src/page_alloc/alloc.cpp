@@ -240,6 +240,7 @@ bool acquire_pages(page_allocator& pa, request& r) noexcept {
 
 /// Makes what attempt() or the chain has taken into what the caller wants.
 page* hand_over(page_allocator& pa, request& r) noexcept {
+  if (r.instead != nullptr && r.instead->taken) return nullptr;
   // Before the descriptors are written: those of a long run hold the map of its dirty pages.
   if (has(r.gfp, gfp::zero) && !r.run.zero) zero_pages(pa, r.run, r.n);
   return finish(pa, r);
@@ -300,6 +301,7 @@ KMEM_COLD page* alloc_pages_slow(page_allocator& pa, const alloc_request& wanted
   r.bytes = wanted.bytes != 0 ? wanted.bytes : r.n << page_shift;
   r.cache = wanted.cache;
   r.quiet = wanted.quiet;
+  r.instead = wanted.instead;
   if (order >= pa.max_order) return refuse_order(pa, r);
   if (!checked) return allocate(pa, r);
   if (!admitted) {

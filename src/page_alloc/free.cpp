@@ -23,6 +23,16 @@ void defer(page_allocator& pa, page* p) noexcept {
   wake_after_lockless_free(pa);
 }
 
+/// All that was deferred, off the account of the stack at once: the child of a fork counts again what is on it.
+pfn_t take_deferred(page_allocator& pa) noexcept {
+  const nest_guard guard;
+  const pfn_t first = stack_take_all(pa.deferred);
+  uint32_t n = 0;
+  for (pfn_t pfn = first; !pfn.is_none(); pfn = pfn_t(pa.page_of(pfn).refcount.load_relaxed())) ++n;
+  pa.deferred.nr_pages.fetch_sub_relaxed(n);
+  return first;
+}
+
 /// Takes pages outside the arena off a zone's account.
 bool try_uncharge(page_allocator& pa, zone& z, uint64_t n) noexcept {
   bool wake = false;
@@ -56,21 +66,16 @@ bool free_to_zone(page_allocator& pa, page* p) noexcept {
   return true;
 }
 
-/// All that was deferred, off the account of the stack at once: the child of a fork counts again what is on it.
-pfn_t take_deferred(page_allocator& pa) noexcept {
-  const nest_guard guard;
-  const pfn_t first = stack_take_all(pa.deferred);
-  uint32_t n = 0;
-  for (pfn_t pfn = first; !pfn.is_none(); pfn = pfn_t(pa.page_of(pfn).refcount.load_relaxed())) ++n;
-  pa.deferred.nr_pages.fetch_sub_relaxed(n);
-  return first;
-}
-
 }  // namespace
 
 void wake_after_lockless_free(page_allocator& pa) noexcept {
   pa.waiter_fence.fetch_sub_acq_rel(1);  // pairs: page_waiters
   if (somebody_waits(pa)) wake_waiters(pa);
+}
+
+void wake_after_lockless_free_of(page_allocator& pa, const void* what) noexcept {
+  pa.waiter_fence.fetch_sub_acq_rel(1);  // pairs: page_waiters
+  if (somebody_waits(pa)) wake_waiters_for(pa, what);
 }
 
 void free_head(page_allocator& pa, page* p) noexcept {

@@ -228,6 +228,7 @@ struct request {
   // Waiting.
   bool behind = false;          // somebody else's turn comes first
   waiter* waiting = nullptr;    // while it is in the queue
+  alternative* instead = nullptr;
   uint64_t give_back_at_ns = 0; // not to give back for it again before then
   wait_outcome outcome = wait_outcome::exhausted;  // why it gets NULL, if it does
   // Results.

@@ -180,13 +180,26 @@ err register_reclaim_ops(page_allocator& pa, const reclaim_ops& ops) noexcept;
 /// page with reference count 1, or nullptr (order >= max_order, or exhausted; reported unless NOWARN).
 page* alloc_pages(page_allocator& pa, gfp_t gfp, order_t order) noexcept;
 /// The same for a cache or kmalloc: `bytes` and `cache` go into the failure record. `nr_exact` pages are kept, the tail is freed at once.
+struct alternative;
 struct alloc_request {
   gfp_t gfp;
   order_t order;
   uint64_t bytes = 0;
   const char* cache = nullptr;
   bool quiet = false;  // the caller has something else to try: failing is no failure yet, and leaves no record and no report
+  alternative* instead = nullptr;  // what ends the request's waiting besides pages
 };
+/// What serves a request besides pages: an object of its cache that somebody frees. Asked whenever the request has its turn while it waits.
+struct alternative {
+  const void* what = nullptr;  // those who free one say so to wake_waiters_for()
+  bool (*take)(alternative& self) noexcept = nullptr;  // Return: whether there was one; the request is over then, without pages or report
+  bool taken = false;
+};
+/// Something has come free that waiting requests have named as their alternative; nullptr: things of several kinds. To be called after
+/// `waiters` was found raised under the lock that the thing was freed under. Context: any.
+void wake_waiters_for(page_allocator& pa, const void* what) noexcept;
+/// The same where it was freed without a lock, whether somebody waits or not.
+void wake_after_lockless_free_of(page_allocator& pa, const void* what) noexcept;
 page* alloc_pages_for(page_allocator& pa, const alloc_request& request) noexcept;
 /// Drops one reference; the last one frees the block. `order` must be the one it was allocated with. Context: any.
 void free_pages(page_allocator& pa, page* p, order_t order) noexcept;

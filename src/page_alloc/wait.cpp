@@ -6,6 +6,9 @@
 //           - refused: gives it to the next one whose needs are not at least its own, since all others would be refused as well.
 //           So nobody is woken in vain but for a chain of ever easier requests, and whoever sleeps with memory left has been passed over
 //           by nobody of the same needs.
+//           Who asks for pages to make objects of may have an object as well (request::instead). A free of one gives the turn to the
+//           first waiter for this kind; that one, served or leaving, gives it to the next of the kind as well, as there may be more.
+//           Objects are not kept for those who wait: who comes by takes what is at hand.
 // Order.    Reclaimers (a MEMALLOC mask) first, then by arrival. A waiter tries only while nobody is before it who is as easy to serve:
 //           who may use the same zones or more, leaving no more free there, and wants no more pages. The same goes for requests that
 //           arrive (goes_behind), but for those that may not wait. Who leaves at its deadline tries once more out of turn: NULL with pages
@@ -72,6 +75,7 @@ bool somebody_before_locked(const page_allocator& pa, const wait_needs& needs, c
 /// What is to be woken when the queue's lock is free again.
 struct due_wakes {
   uint32_t* word = nullptr;
+  uint32_t* second = nullptr;
   bool transit = false;
 };
 
@@ -92,6 +96,12 @@ waiter* not_away(waiter* w) noexcept {
   return w;
 }
 
+/// The first from `w` on that is not away and would be served by a `what`.
+waiter* first_for(waiter* w, const void* what) noexcept {
+  while (w != nullptr && (w->away || w->what != what)) w = w->next;
+  return w;
+}
+
 /// Tells a waiter that it is its turn. The two system calls that name the waker do not sleep.
 void give_turn_locked(page_allocator& pa, waiter* w, const waker* by, due_wakes& due) noexcept KMEM_REQUIRES(pa.queue.lock) {
   if (w == nullptr || w->word.load_relaxed() != 0) return;
@@ -99,13 +109,26 @@ void give_turn_locked(page_allocator& pa, waiter* w, const waker* by, due_wakes&
   w->waker = who.thread;
   __builtin_memcpy(w->waker_name, who.name, sizeof who.name);
   w->word.store_relaxed(1);
-  due.word = w->word.word();
+  (due.word == nullptr ? due.word : due.second) = w->word.word();
   pa.stats.wait_turns.fetch_add_relaxed(1);
 }
 
-/// Memory has come free.
-void note_free_locked(page_allocator& pa, const waiter* except, due_wakes& due) noexcept KMEM_REQUIRES(pa.queue.lock) {
-  pa.queue.missed.exchange_acq_rel(0);  // pairs: missed_wakes
+/// Memory has come free: pages and objects as `bits` say, and something that is `what`.
+void note_free_locked(page_allocator& pa, uint32_t bits, const void* what, const waiter* except, due_wakes& due) noexcept
+    KMEM_REQUIRES(pa.queue.lock) {
+  bits |= pa.queue.missed.exchange_acq_rel(0);  // pairs: missed_wakes
+  if ((bits & missed_objects) != 0) {
+    // Of which kind is not known: everybody looks whose alternative it may be. Rare, so the wakes may take their time under the lock.
+    for (waiter* w = pa.queue.first; w != nullptr; w = w->next) {
+      if (w->away || w->what == nullptr) continue;
+      due_wakes one;
+      give_turn_locked(pa, w, nullptr, one);
+      if (one.word != nullptr) plat::futex_wake(one.word, 1);
+    }
+  } else if (what != nullptr) {
+    give_turn_locked(pa, first_for(pa.queue.first, what), nullptr, due);
+  }
+  if ((bits & missed_pages) == 0) return;
   pa.free_sequence.fetch_add_relaxed(1);
   due.transit = pa.queue.transit_sleepers != 0;
   waiter* w = not_away(pa.queue.first);
@@ -113,25 +136,26 @@ void note_free_locked(page_allocator& pa, const waiter* except, due_wakes& due) 
   give_turn_locked(pa, w, nullptr, due);
 }
 
-/// The waiter may be gone by now: a wake of a word that nobody sleeps on does nothing.
+/// The waiters may be gone by now: a wake of a word that nobody sleeps on does nothing.
 void deliver(page_allocator& pa, const due_wakes& due) noexcept {
   if (due.word != nullptr) plat::futex_wake(due.word, 1);
+  if (due.second != nullptr) plat::futex_wake(due.second, 1);
   if (due.transit) plat::futex_wake(pa.free_sequence.word(), std::numeric_limits<int>::max());
 }
 
 /// Return: false if the lock could not be had; its holder will do it.
-bool note_free(page_allocator& pa, const waiter* except) noexcept {
+bool note_free(page_allocator& pa, uint32_t bits, const void* what, const waiter* except) noexcept {
   due_wakes due;
   {
     const nest_guard guard;
     if (guard.nested()) {
-      pa.queue.missed.exchange_acq_rel(1);  // pairs: missed_wakes
+      pa.queue.missed.fetch_or_acq_rel(what != nullptr ? bits | missed_objects : bits);  // pairs: missed_wakes
       if (!pa.queue.lock.try_lock()) return false;
-      note_free_locked(pa, except, due);
+      note_free_locked(pa, 0, nullptr, except, due);
       pa.queue.lock.unlock();
     } else {
       const lock_guard hold(pa.queue.lock);
-      note_free_locked(pa, except, due);
+      note_free_locked(pa, bits, what, except, due);
     }
   }
   deliver(pa, due);
@@ -140,8 +164,8 @@ bool note_free(page_allocator& pa, const waiter* except) noexcept {
 
 /// After each release of the queue's lock: wakes for those who could not have it.
 void settle_missed(page_allocator& pa) noexcept {
-  while (pa.queue.missed.exchange_acq_rel(0) != 0)  // pairs: missed_wakes
-    if (!note_free(pa, nullptr)) return;
+  while (const uint32_t bits = pa.queue.missed.exchange_acq_rel(0))  // pairs: missed_wakes
+    if (!note_free(pa, bits, nullptr, nullptr)) return;
 }
 
 // ---- a place in the queue -----------------------------------------------------------------------------------------------------------
@@ -152,6 +176,7 @@ class queue_place {
   [[nodiscard]] queue_place(page_allocator& pa, request& r) noexcept : pa_(pa), r_(r) {
     me_.needs = needs_of(pa, r, r.reserve_step);
     me_.front = has(r.gfp, gfp::memalloc);
+    if (r.instead != nullptr) me_.what = r.instead->what;
     me_.conditions = current().conditions;
     me_.since_ns = plat::now_ns();
     publish();
@@ -272,6 +297,7 @@ class queue_place {
       (me_.prev != nullptr ? me_.prev->next : pa_.queue.first) = next;
       (next != nullptr ? next->prev : pa_.queue.last) = me_.prev;
       give_turn_locked(pa_, not_away(next), origin(), due);
+      if (me_.what != nullptr) give_turn_locked(pa_, first_for(pa_.queue.first, me_.what), origin(), due);
     }
     retract_waiter(pa_);
     deliver(pa_, due);
@@ -348,9 +374,17 @@ uint64_t sleep_time(const request& r, const wait_limit& limit, uint64_t next_rep
   return timeout < longest_sleep_ns ? timeout : longest_sleep_ns;
 }
 
+/// What would do as well as pages, if it is there now.
+bool take_instead(const request& r) noexcept {
+  if (r.instead == nullptr) return false;
+  r.instead->taken = r.instead->take(*r.instead);
+  return r.instead->taken;
+}
+
 /// An attempt, if it is the thread's turn. Return: whether it was served.
 bool take_turn(page_allocator& pa, request& r, queue_place& place) noexcept {
   place.begin_turn();
+  if (take_instead(r)) return true;
   if (try_in_turn(pa, r)) return true;
   place.pass_on();
   return false;
@@ -396,14 +430,18 @@ bool poll_for_memory(page_allocator& pa, request& r) noexcept {
     plat::futex_wait(&nobody, 0, poll_ns);
     uint64_t progress = 0;
     chain_step step = chain_step::wait;
-    if (attempt(pa, r) || blocking_pass(pa, r, step, progress)) return true;
+    if (take_instead(r) || attempt(pa, r) || blocking_pass(pa, r, step, progress)) return true;
   }
 }
 
 }  // namespace
 
 void wake_waiters_but(page_allocator& pa, const waiter* except) noexcept {
-  if (note_free(pa, except)) settle_missed(pa);
+  if (note_free(pa, missed_pages, nullptr, except)) settle_missed(pa);
+}
+
+void wake_waiters_for(page_allocator& pa, const void* what) noexcept {
+  if (note_free(pa, what != nullptr ? 0 : missed_objects, what, nullptr)) settle_missed(pa);
 }
 
 void wake_waiters(page_allocator& pa) noexcept { wake_waiters_but(pa, nullptr); }

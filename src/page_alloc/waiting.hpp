@@ -54,6 +54,7 @@ struct waiter {
   atomic<uint32_t> word{0};  // futex word: 0 it may sleep; 1 it is its turn. Written under the queue's lock
   bool away = false;         // inside a reclaim callback: nobody waits for it
   bool front = false;        // a reclaimer
+  const void* what = nullptr;  // served by one of these, too
   wait_needs needs;
   const wait_conditions* conditions = nullptr;
   uint64_t since_ns = 0;
@@ -62,12 +63,13 @@ struct waiter {
   char waker_name[16] = {};
 };
 
+inline constexpr uint32_t missed_pages = 1, missed_objects = 2;
 struct wait_queue {
   ranked_lock lock{lock_rank::wait_queue};
   waiter* first KMEM_GUARDED_BY(lock) = nullptr;
   waiter* last KMEM_GUARDED_BY(lock) = nullptr;
   uint32_t transit_sleepers KMEM_GUARDED_BY(lock) = 0;  // threads that sleep on free_sequence
-  atomic<uint32_t> missed{0};  // wakes are due that a handler could not make: by whoever releases the lock next
+  atomic<uint32_t> missed{0};  // wakes are due that a handler could not make, for pages, objects: by whoever releases the lock next
   uint32_t generation = 0;     // forks since the machine was made
 };
 

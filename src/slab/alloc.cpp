@@ -53,7 +53,8 @@ unsigned take_batch(slab_allocator& sa, kmem_cache& cache, void** out, unsigned 
 __attribute__((noinline)) void* refill(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) noexcept {
   object_batch batch;
   note_path(path_slab_refill);
-  const unsigned want = prepare_refill(sa, cache);
+  // What would be left over for the array goes back to the slabs while somebody waits.
+  const unsigned want = KMEM_LIKELY(sa.waiters.load_relaxed() == 0) ? prepare_refill(sa, cache) : 1;
   unsigned got = take_batch(sa, cache, batch, want);
   if (KMEM_UNLIKELY(got == 0)) {
     if (current().depth != 0) {
@@ -62,9 +63,10 @@ __attribute__((noinline)) void* refill(slab_allocator& sa, kmem_cache& cache, gf
       if (object != nullptr) return object;
     }
     note_path(path_page_allocator);
-    page* const head = make_slab(sa, cache, gfp, quiet);
+    object_at_hand instead(sa, cache);
+    page* const head = make_slab(sa, cache, gfp, quiet, instead);
     if (head == nullptr) {
-      void* const object = cache_alloc_at_hand(sa, cache);
+      void* const object = instead.taken ? instead.object : cache_alloc_at_hand(sa, cache);
       if (object == nullptr && !quiet) cache.stats.failures.fetch_add_relaxed(1);
       return object;
     }
@@ -93,7 +95,6 @@ bool free_is_fine(slab_allocator& sa, kmem_cache& cache, void* object) noexcept 
 #endif
 
 __attribute__((noinline)) void free_slow(slab_allocator& sa, kmem_cache& cache, void* object) noexcept {
-  if (sa.waiters.load_relaxed() != 0) return put_to_slabs(sa, cache, &object, 1);
   object_batch batch;
   bool pushed = false;
   unsigned n = prepare_flush(sa, cache, object, batch, pushed);
@@ -145,11 +146,20 @@ void* cache_alloc_at_hand(slab_allocator& sa, kmem_cache& cache) noexcept {
   return nullptr;
 }
 
+object_at_hand::object_at_hand(slab_allocator& allocator, kmem_cache& wanted) noexcept : sa(allocator), cache(wanted) {
+  what = &cache;
+  take = [](alternative& self) noexcept {
+    auto& here = static_cast<object_at_hand&>(self);
+    here.object = cache_alloc_at_hand(here.sa, here.cache);
+    return here.object != nullptr;
+  };
+}
+
 void cache_free_unchecked(slab_allocator& sa, kmem_cache& cache, void* object) noexcept {
 #if defined(KMEM_DEBUG)
   if (!free_is_fine(sa, cache, object)) return;
 #endif
-  if (KMEM_LIKELY(sa.waiters.load_relaxed() == 0 && push_local(sa, cache, object))) return;
+  if (KMEM_LIKELY(push_local(sa, cache, object))) return;
   free_slow(sa, cache, object);
 }
 
@@ -197,7 +207,7 @@ void cache_free_bulk(slab_allocator& sa, kmem_cache& cache, size_t n, void** obj
 #endif
     batch[filled++] = objects[i];
     if (filled < batch_objects_max && i + 1 < n) continue;
-    const unsigned left = sa.waiters.load_relaxed() == 0 ? push_local_batch(sa, cache, batch, filled) : filled;
+    const unsigned left = push_local_batch(sa, cache, batch, filled);
     if (left != 0) flush_objects(sa, cache, batch, left);
     filled = 0;
   }

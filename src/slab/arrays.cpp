@@ -178,6 +178,10 @@ unsigned prepare_flush(slab_allocator& sa, const kmem_cache& cache, void* object
   charge_region(sa, slot);
   nest_guard guard;
   if (!slot.lock.try_lock()) return 0;
+  if (KMEM_UNLIKELY(sa.waiters.load_relaxed() != 0)) {
+    slot.lock.unlock();
+    return 0;
+  }
   char* const region = cpu_region(sa, cpu);
   const uint32_t capacity = note_miss(slot, region, cache, 1);
   unsigned n = 0;
@@ -207,7 +211,7 @@ unsigned push_local_batch(slab_allocator& sa, const kmem_cache& cache, void* con
   cpu_slot& slot = sa.cpu_slots[cpu];
   nest_guard guard;
   if (n == 0 || !slot.lock.try_lock()) return n;
-  const unsigned left = push_batch(cpu_region(sa, cpu), cache.class_byte, objects, n);
+  const unsigned left = sa.waiters.load_relaxed() == 0 ? push_batch(cpu_region(sa, cpu), cache.class_byte, objects, n) : n;
   slot.lock.unlock();
   return left;
 }

@@ -78,8 +78,9 @@ unsigned put_to_barn(slab_allocator& sa, kmem_cache& cache, void* const* objects
   {
     nest_guard guard;
     if (!cache.barn_lock.lock_unless_nested()) return n;
-    n = fill(cache, objects, n);
-    wants_sheaf = n != 0 && !guard.nested() && cache.barn_objects < cache.barn_objects_max && cache.nr_barn < barn_sheaves;
+    const bool keeps = sa.waiters.load_relaxed() == 0;
+    if (keeps) n = fill(cache, objects, n);
+    wants_sheaf = keeps && n != 0 && !guard.nested() && cache.barn_objects < cache.barn_objects_max && cache.nr_barn < barn_sheaves;
     cache.barn_lock.unlock();
   }
   if (!wants_sheaf) return n;
@@ -96,7 +97,7 @@ unsigned put_to_barn(slab_allocator& sa, kmem_cache& cache, void* const* objects
         added->next = cache.spare_sheaves;
         cache.spare_sheaves = added;
         ++cache.nr_barn;
-        n = fill(cache, objects, n);
+        if (sa.waiters.load_relaxed() == 0) n = fill(cache, objects, n);
       }
       cache.barn_lock.unlock();
     }

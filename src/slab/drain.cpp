@@ -21,6 +21,7 @@ void put_nested(slab_allocator& sa, kmem_cache& cache, void* const* objects, uns
   if (cache.lock.lock_unless_nested()) {
     settle_locked(sa, cache, after);
     put_objects_locked(sa, cache, objects, heads, n, empty_max, after);
+    after.wakes |= sa.waiters.load_relaxed() != 0;  // who looked for them meanwhile found them nowhere
     cache.lock.unlock();
     return;
   }

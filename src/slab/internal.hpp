@@ -31,13 +31,14 @@ inline void* pop_local(slab_allocator& sa, const kmem_cache& cache) noexcept {
   return object;
 }
 
-/// Gives one object to this CPU's array. Return: false when it is full or busy.
+/// Gives one object to this CPU's array. Return: false when it is full or busy, or somebody waits.
 inline bool push_local(slab_allocator& sa, const kmem_cache& cache, void* object) noexcept {
   const uint32_t cpu = this_cpu(sa);
   cpu_slot& slot = sa.cpu_slots[cpu];
   nest_guard guard;
   if (KMEM_UNLIKELY(!slot.lock.try_lock())) return false;
-  const bool pushed = array_push(cpu_region(sa, cpu), cache.class_byte, object);
+  // While somebody waits, objects go where he is told of them. Under the lock: see page_waiters.
+  const bool pushed = KMEM_LIKELY(sa.waiters.load_relaxed() == 0) && array_push(cpu_region(sa, cpu), cache.class_byte, object);
   slot.lock.unlock();
   return pushed;
 }
@@ -69,6 +70,7 @@ void close_arrays(slab_allocator& sa, uint32_t array_id) noexcept;
 /// What is left to do after a cache's lock is released: slabs to give back, bad frees to report.
 struct aftermath {
   pfn_t slabs;                     // a list through page::next
+  bool wakes = false;              // objects have come free while somebody waited
   unsigned nr_bad = 0;             // how many of `bad` are set; more are counted only
   struct bad_free {
     void* object;
@@ -81,8 +83,8 @@ inline pfn_t slab_head(const slab_allocator& sa, const kmem_cache& cache, const 
 }
 
 /// Makes a slab that is on no list, all objects free and constructed. Context: no lock, no nest_guard held. Return: nullptr when there
-/// are no pages.
-page* make_slab(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) noexcept;
+/// are no pages, or `instead` came first.
+page* make_slab(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet, alternative& instead) noexcept;
 /// Adopts unlisted slabs and takes deferred objects back. To be called whenever the lock was taken, before anything else.
 void settle_locked(slab_allocator& sa, kmem_cache& cache, aftermath& after) noexcept KMEM_REQUIRES(cache.lock);
 /// An object that cannot be put back now. A pointer that is no object's start is not written through.

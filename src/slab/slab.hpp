@@ -160,6 +160,13 @@ void cache_free_bulk(slab_allocator& sa, kmem_cache& cache, size_t n, void** obj
 /// A free object that is at hand (arrays, this CPU's first, barn, partial slabs) without asking for pages. Context: any. For "a larger
 /// class".
 void* cache_alloc_at_hand(slab_allocator& sa, kmem_cache& cache) noexcept;
+/// The same for a request for pages that waits.
+struct object_at_hand : alternative {
+  object_at_hand(slab_allocator& allocator, kmem_cache& wanted) noexcept;
+  slab_allocator& sa;
+  kmem_cache& cache;
+  void* object = nullptr;
+};
 
 /// The cache of the slab that `object` lies in, or nullptr. Context: any.
 kmem_cache* cache_of(slab_allocator& sa, const void* object) noexcept;

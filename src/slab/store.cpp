@@ -213,7 +213,7 @@ void defer_object(slab_allocator& sa, kmem_cache& cache, void* object, aftermath
   push_deferred(cache, object);
 }
 
-page* make_slab(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) noexcept {
+page* make_slab(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet, alternative& instead) noexcept {
   if (KMEM_UNLIKELY(has(gfp, bad_slab_gfp))) gfp = fix_slab_gfp(gfp);
   unsigned capacity = cache.capacity;
   void* more_bits = nullptr;
@@ -225,11 +225,13 @@ page* make_slab(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) no
                           .order = order_t(cache.slab_order),
                           .bytes = cache.object_size,
                           .cache = cache.name,
-                          .quiet = quiet || more_bits != nullptr};
+                          .quiet = quiet || more_bits != nullptr,
+                          .instead = &instead};
   page* head = alloc_pages_for(sa, wanted);
   if (KMEM_UNLIKELY(head == nullptr && more_bits != nullptr)) {
     // The bitmap may have taken the last page: without it the chain can drain it, for a slab of half the objects.
     cache_free(sa, sa.bitmap_cache, more_bits);
+    if (instead.taken) return nullptr;
     more_bits = nullptr;
     capacity = bitmap_objects;
     wanted.quiet = quiet;
@@ -305,6 +307,8 @@ uint64_t finish(slab_allocator& sa, kmem_cache* cache, aftermath& after) noexcep
     after.nr_bad = 0;
   }
   uint64_t pages = 0;
+  if (KMEM_UNLIKELY(after.wakes)) wake_waiters_for(sa, cache);
+  after.wakes = false;
   while (!after.slabs.is_none()) {
     page& head = sa.page_of(after.slabs);
     after.slabs = head.next;
@@ -335,18 +339,21 @@ void put_to_slabs(slab_allocator& sa, kmem_cache& cache, void* const* objects, u
     arch::prefetch_write(&sa.page_of(heads[i]));
   }
   aftermath after;
-  // While somebody waits for memory, empty slabs are of more use to him.
-  const unsigned empty_max = sa.waiters.load_relaxed() == 0 ? cache.empty_max : 0;
+  bool locked = false;
   {
     nest_guard guard;
-    if (KMEM_LIKELY(cache.lock.lock_unless_nested())) {
+    locked = cache.lock.lock_unless_nested();
+    if (KMEM_LIKELY(locked)) {
       settle_locked(sa, cache, after);
-      put_objects_locked(sa, cache, objects, heads, n, empty_max, after);
+      // While somebody waits for memory, empty slabs are of more use to him.
+      after.wakes = sa.waiters.load_relaxed() != 0;
+      put_objects_locked(sa, cache, objects, heads, n, after.wakes ? 0 : cache.empty_max, after);
       cache.lock.unlock();
     } else {
       for (unsigned i = 0; i < n; ++i) defer_object(sa, cache, objects[i], after);
     }
   }
+  if (!locked) wake_after_lockless_free_of(sa, &cache);
   finish(sa, &cache, after);
   settle_if_deferred(sa, cache);
 }
@@ -354,12 +361,14 @@ void put_to_slabs(slab_allocator& sa, kmem_cache& cache, void* const* objects, u
 unsigned add_slab_and_take(slab_allocator& sa, kmem_cache& cache, page& head, void** out, unsigned n) noexcept {
   aftermath after;
   unsigned got = 0;
+  bool unlisted = false;
   {
     nest_guard guard;
     if (KMEM_LIKELY(cache.lock.lock_unless_nested())) {
       settle_locked(sa, cache, after);
       add_slab_locked(sa, cache, head);
       got = take_objects_locked(sa, cache, out, n);
+      after.wakes = head.slab.nr_free != 0 && sa.waiters.load_relaxed() != 0;
       cache.lock.unlock();
     } else {
       // Nobody else knows the slab: the lowest object is taken without a lock.
@@ -368,8 +377,10 @@ unsigned add_slab_and_take(slab_allocator& sa, kmem_cache& cache, page& head, vo
       --head.slab.nr_free;
       got = 1;
       push_unlisted(sa, cache, head);
+      unlisted = true;
     }
   }
+  if (unlisted) wake_after_lockless_free_of(sa, &cache);
   finish(sa, &cache, after);
   settle_if_deferred(sa, cache);
   return got;

@@ -256,5 +256,40 @@ TEST(Promises, BelowTheLowWatermarkKswapdIsWoken) {
   for (auto* const pages : {&some, &rest, &last}) m.give(*pages);
 }
 
+/// Every object of the kmalloc class of 64 bytes, with all memory in them.
+std::vector<void*> fill_with_objects(machine& m) {
+  std::vector<void*> objects;
+  while (void* const p = kmalloc(m, 64, gfp::atomic | gfp::nowarn)) objects.push_back(p);
+  return objects;
+}
+
+// Promise: A freed object wakes whoever waits for one of its class, though no page comes free.
+TEST(Promises, AFreedObjectWakesWhoeverWaitsForOneOfItsClass) {
+  promise_machine m("mem=8M vm.alloc_wait_ms=20000");
+  std::thread([] {}).join();
+  std::vector<void*> objects = fill_with_objects(*m);
+  const auto wait_for_one = [&](gfp_t mask) {
+    std::atomic<void*> got{nullptr};
+    std::atomic<bool> done{false};
+    const uint64_t waits = m->stats.waits.load_relaxed();
+    std::thread waiter([&] {
+      got = kmalloc(*m, 64, mask);
+      done = true;
+    });
+    while (m->stats.waits.load_relaxed() == waits) std::this_thread::yield();
+    // It looks again after a second all the same, so that not the end tells, but who gave it the turn.
+    const uint64_t turns = m->stats.wait_turns.load_relaxed();
+    kfree(*m, objects[objects.size() / 2]);  // of a slab that all other objects keep
+    EXPECT_GT(m->stats.wait_turns.load_relaxed(), turns) << "the free woke nobody";
+    while (!done) std::this_thread::yield();
+    waiter.join();
+    EXPECT_NE(got.load(), nullptr);
+    objects[objects.size() / 2] = got;
+  };
+  wait_for_one(gfp::kernel | gfp::nowarn);
+  wait_for_one(gfp::kernel | gfp::nofail);
+  for (void* const p : objects) kfree(*m, p);
+}
+
 }  // namespace
 }  // namespace kmem

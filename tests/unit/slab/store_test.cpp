@@ -11,7 +11,8 @@ namespace {
 unsigned take(slab_allocator& sa, kmem_cache& cache, void** out, unsigned n) { return take_from_slabs(sa, cache, out, n); }
 page& head_of(slab_allocator& sa, const kmem_cache& cache, const void* p) { return sa.page_of(slab_head(sa, cache, p)); }
 void add_slab(slab_allocator& sa, kmem_cache& cache) {
-  page* const head = make_slab(sa, cache, gfp::kernel, true);
+  object_at_hand instead(sa, cache);
+  page* const head = make_slab(sa, cache, gfp::kernel, true, instead);
   ASSERT_NE(head, nullptr);
   nest_guard guard;
   lock_guard hold(cache.lock);
