@@ -2,10 +2,12 @@
 //
 // A call that fails has changed nothing: what it was given is as before, and after caches are drained as much is charged as at the start.
 #include <cstring>
+#include <memory>
 #include <memory_resource>
 #include <vector>
 
 #include <kmem/kmem.h>
+#include <kmem/lru_cache.hpp>
 #include <kmem/memory.hpp>
 #include <kmem/pmr.hpp>
 
@@ -192,6 +194,34 @@ TEST(api_fail_nth, nofail_survives_every_single_failure) {
     }
     EXPECT_TRUE(passed_all) << name;
   }
+}
+
+// Its table grows twice on the way. A failed put leaves the cache as it was; a table that cannot grow fails nothing.
+TEST(api_fail_nth, lru_cache) {
+  struct filled {
+    static lru_cache<unsigned, unsigned>::options options() {
+      lru_cache<unsigned, unsigned>::options result;
+      result.gfp = quiet;
+      return result;
+    }
+    lru_cache<unsigned, unsigned> cache{options()};
+    bool fill() {
+      for (unsigned i = 0; i < 200; ++i) {
+        const uint64_t size = cache.size(), bytes = cache.bytes();
+        if (cache.put(i, i)) continue;
+        EXPECT_EQ(cache.size(), size);
+        EXPECT_LE(cache.bytes(), bytes + 1024 * sizeof(void*)) << "at most a table for more entries";
+        for (unsigned each = 0; each < i; ++each) EXPECT_TRUE(cache.get(each)) << each;
+        return false;
+      }
+      return true;
+    }
+  };
+  fail_everywhere({"lru_cache", []() -> undo {
+                     auto made = std::make_shared<filled>();
+                     if (!made->fill()) return {};
+                     return [made]() mutable { made.reset(); };
+                   }});
 }
 
 }  // namespace

@@ -131,8 +131,8 @@ const std::map<std::string, flag> flags{
     {"movable", {gfp::movable, "GfpHighuserComesFromHighMemory", "with `__GFP_HIGHMEM` zone MOVABLE; else page blocks of that mobility"}},
     {"reclaimable", {gfp::reclaimable, "", "page blocks of that mobility; kmalloc: the caches `kmalloc-rcl-*`"}},
     {"high", {gfp::high, "HighMayUseTheEmergencyReserve"}},
-    {"io", {gfp::io, "GfpNoioStartsNoIo", "permits callbacks that need I/O"}},
-    {"fs", {gfp::fs, "GfpNofsRunsNoFileSystemReclaim", "permits callbacks that need file systems"}},
+    {"io", {gfp::io, "GfpNoioStartsNoIo", "permits callbacks and shrinkers that need I/O"}},
+    {"fs", {gfp::fs, "GfpNofsRunsNoFileSystemReclaim", "permits callbacks and shrinkers that need file systems"}},
     {"zero", {gfp::zero, "KmallocDoesNotClearAndZeroClears", "clears what is not known to be zero"}},
     {"atomic_bit", {gfp::atomic_bit, "", "nothing by itself: the rights of `GFP_ATOMIC` are `__GFP_HIGH` without `__GFP_DIRECT_RECLAIM`"}},
     {"direct_reclaim", {gfp::direct_reclaim, "GfpKernelWaitsUntilAPageIsFree"}},
@@ -288,7 +288,7 @@ void write_steps(std::ostringstream& out) {
       passes(order_t(0)));
   row("passes | the same for larger, costly orders", passes(order_t(costly_order + 1)));
   for (const gfp_t need : {gfp::io, gfp::fs})
-    row(std::string("reclaim | callbacks that need ") + (need == gfp::io ? "I/O" : "file systems"),
+    row(std::string("reclaim | callbacks and shrinkers that need ") + (need == gfp::io ? "I/O" : "file systems"),
         [&](gfp_t gfp) { return step_permitted(chain_step::reclaim, gfp, order_t(0)) && (need & ~gfp) == gfp::none ? "y" : "-"; });
 }
 

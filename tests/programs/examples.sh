@@ -39,5 +39,7 @@ for kind in static shared; do
   expect "mempool_producer.cpp ($kind)" 'the producer survived' "$folder/example"
   c++ -std=c++20 "${warnings[@]}" -I"$source/include" "$source/examples/interrupt_ring.cpp" "${libraries[@]}" -o "$folder/example"
   expect "interrupt_ring.cpp ($kind)" 'every packet is accounted for' "$folder/example"
+  c++ -std=c++20 "${warnings[@]}" -I"$source/include" "$source/examples/server_cache.cpp" "${libraries[@]}" -o "$folder/example"
+  expect "server_cache.cpp ($kind)" 'the server survived' "$folder/example"
   unset -n libraries
 done

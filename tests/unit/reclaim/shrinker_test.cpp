@@ -272,15 +272,14 @@ TEST_F(shrinkers, what_counts_is_what_is_free_not_what_was_freed) {
   std::vector<page*> held;
   while (page* const p = alloc_pages(m(), gfp::kernel | gfp::nowarn | gfp::noretry, order_t(0))) held.push_back(p);
   scripted busy;  // needs pages for a moment, and frees nothing that counts
-  busy.objects = 1;
+  busy.objects = 1 << 20;
   busy.inside = [&] {
-    for (unsigned i = 0; i < 64; ++i)
+    for (unsigned i = 0; i < 4; ++i)
       if (page* const p = alloc_pages(m(), gfp::kernel | gfp::nowarn, order_t(0))) free_pages(m(), p, order_t(0));
-    busy.objects = 2;
   };
   ASSERT_EQ(add_shrinker(m(), busy), err::ok);
-  scripted late;  // so few that only the last priorities come to them
-  late.objects = 8;
+  scripted late;  // so few that only later priorities come to them
+  late.objects = 600;
   late.inside = [&] {
     for (unsigned i = 0; i < 8 && !held.empty(); ++i, held.pop_back()) free_pages(m(), held.back(), order_t(0));
   };
