@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <functional>
@@ -14,8 +15,28 @@
 
 namespace kmem::test {
 
+/// ThreadSanitizer holds signals back until the thread calls something that it knows.
+inline void let_signals_in() {
+#if defined(__SANITIZE_THREAD__)
+  usleep(1);
+#endif
+}
+
 inline void wait_until(const std::function<bool()>& done) {
-  while (!done()) std::this_thread::yield();
+  while (!done()) {
+    std::this_thread::yield();
+    let_signals_in();
+  }
+}
+
+/// Sends an interrupt to a thread. `sent`: how many were sent before. ThreadSanitizer merges waiting signals, so there each is waited for.
+inline void interrupt_thread(std::thread& thread, int irq, uint64_t sent) {
+  while (pthread_kill(thread.native_handle(), irq_signal(irq)) != 0) std::this_thread::yield();  // the queue of signals is bounded
+#if defined(__SANITIZE_THREAD__)
+  wait_until([&] { return read_irq_counts(irq).handled == sent + 1; });
+#else
+  (void)sent;
+#endif
 }
 
 class interrupt_fixture : public ::testing::Test {

@@ -65,6 +65,7 @@ TEST_F(Service, AChildHasItsOwnAndKeepsArmedTimers) {
   const auto child = [] {
     if (plat::nr_service_threads() != 0) return 1;
     if (!timer_pending(t)) return 2;
+#if !defined(__SANITIZE_THREAD__)  // whose run time refuses threads there
     if (!mod_timer(t, jiffies())) return 3;
     wait_until([] { return runs == 2; });
     if (plat::nr_service_threads() != 1) return 4;
@@ -72,6 +73,9 @@ TEST_F(Service, AChildHasItsOwnAndKeepsArmedTimers) {
     wait_until([] { return runs == 3; });
     tasklet_kill(deferred);
     return del_timer_sync(t) ? 5 : 0;
+#else
+    return 0;
+#endif
   };
   EXPECT_EQ(fork_and_run(child), 0);
   EXPECT_EQ(runs, 1);

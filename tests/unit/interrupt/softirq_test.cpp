@@ -224,7 +224,7 @@ TEST_F(Softirq, WrongCallsAreReported) {
   tasklet empty;
   EXPECT_FALSE(tasklet_schedule(empty));
   body_tasklet* self = nullptr;
-  body_tasklet t([&]() KMEM_NO_ANALYSIS {
+  body_tasklet t([&] {
     set_context_policy(context_policy::count);
     tasklet_kill(*self);
     set_context_policy(context_policy::report);

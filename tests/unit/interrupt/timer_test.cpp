@@ -163,12 +163,13 @@ TEST_F(Timer, AnInterruptNeverFindsItsThreadInsideTheTimers) {
   std::thread user([&] {
     body_timer mine([] {});
     while (!stop) {
+      test::let_signals_in();
       mod_timer(mine, jiffies() + 1000);
       del_timer(mine);
     }
   });
-  for (int i = 0; i < 3000; ++i) {
-    while (pthread_kill(user.native_handle(), irq_signal(16)) != 0) std::this_thread::yield();
+  for (unsigned i = 0; i < 3000; ++i) {
+    test::interrupt_thread(user, 16, i);
     if (i % 64 == 0) std::this_thread::yield();
   }
   wait_until([] { return read_irq_counts(16).handled == 3000; });
