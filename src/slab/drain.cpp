@@ -63,21 +63,12 @@ void free_sheaves_nested(slab_allocator& sa, sheaf* sheaves, aftermath& after) n
   }
 }
 
-namespace {
-
-/// The list is locked for as long as somebody else's drain takes, or a fork.
-bool lock_list(ranked_lock& lock, bool may_wait) noexcept KMEM_TRY_ACQUIRE(true, lock) {
-  if (may_wait) return lock.lock_unless_nested();
-  return lock.try_lock();
-}
-
-}  // namespace
-
 uint64_t drain_caches(slab_allocator& sa, bool may_wait) noexcept {
   aftermath after;
   {
     nest_guard guard;
-    if (!lock_list(sa.cache_list_lock, may_wait)) return 0;
+    // Who may not block spins here for as long as somebody else drains: what that frees is what he needs.
+    if (!sa.cache_list_lock.lock_unless_nested()) return 0;
     sheaf* sheaves = nullptr;
     for (uint32_t id = 1; id < sa.caches_end; ++id) {
       kmem_cache* const cache = sa.caches[id].load_relaxed();
