@@ -19,7 +19,8 @@ TEST = re.compile(r"^TEST(?:_F|_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\)", re.M)
 
 def tests_of(program):
     """Names of the tests whose sources are in tests/<program>, or tests/unit/<layer> for unit_<layer>."""
-    return {f"{suite}.{name}" for path in (ROOT / "tests" / program.replace("unit_", "unit/")).rglob("*.cpp") for suite, name in TEST.findall(path.read_text())}
+    folder = ROOT / "tests" / program.replace("unit_", "unit/")
+    return {f"{suite}.{name}" for path in folder.rglob("*.cpp") for suite, name in TEST.findall(path.read_text())}
 
 
 class Files(unittest.TestCase):

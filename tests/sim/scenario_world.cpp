@@ -201,6 +201,7 @@ void core_world::end_of_world() {
   hooked = nullptr;
   for (kmem_cache* const cache : caches_)
     if (cache_destroy(m_, cache) != err::ok) fail_world("a cache could not be destroyed at the end");
+  drain_deferred_vfree(m_);  // areas that the last handlers freed
   drain_cpu_pages(m_, true);
   drain_caches(m_, true);
   drain_cpu_pages(m_, true);
