@@ -126,8 +126,9 @@ TEST_F(kswapd_test, requests_that_may_not_wait_wake_it_but_do_not_start_it) {
   const uint64_t rounds = m().kswapd.pageoutrun.load_relaxed();
   go_below_low();
   caches().add(alloc_pages(m(), gfp::atomic, order_t(0)));
-  wait_for([&] { return m().kswapd.pageoutrun.load_relaxed() > rounds && sleeps(); });
-  EXPECT_TRUE(some_zone_above(m(), watermark::high, 1, zone_idx::normal));
+  wait_for([&] {
+    return m().kswapd.pageoutrun.load_relaxed() > rounds && sleeps() && some_zone_above(m(), watermark::high, 1, zone_idx::normal);
+  });
 }
 
 TEST_F(kswapd_test, gives_up_after_sixteen_rounds_and_tries_again_after_a_free) {
