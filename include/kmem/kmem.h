@@ -141,6 +141,10 @@ KMEM_API void kmem_preempt_disable(void);
 KMEM_API void kmem_preempt_enable(void);
 KMEM_API KMEM_MUST_USE bool kmem_in_atomic(void);
 KMEM_API void kmem_might_sleep(const char *file, int line);
+/* What a broken context rule does besides being counted; the parameter context_policy= says the same. */
+enum kmem_context_policy { KMEM_CONTEXT_REPORT, KMEM_CONTEXT_COUNT, KMEM_CONTEXT_ABORT };
+KMEM_API void kmem_set_context_policy(enum kmem_context_policy policy);
+KMEM_API KMEM_MUST_USE uint64_t kmem_context_violations(void);
 /* Return what is to be given to the restore function. */
 KMEM_API KMEM_MUST_USE uint32_t kmem_memalloc_noio_save(void);
 KMEM_API void kmem_memalloc_noio_restore(uint32_t saved);

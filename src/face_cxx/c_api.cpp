@@ -116,6 +116,11 @@ void kmem_kvfree(const void* p) { kmem::kvfree(p); }
 void kmem_preempt_disable(void) { kmem::preempt_count_add(kmem::preempt_unit); }
 void kmem_preempt_enable(void) { kmem::preempt_count_sub(kmem::preempt_unit); }
 bool kmem_in_atomic(void) { return kmem::in_atomic(); }
+static_assert(KMEM_CONTEXT_REPORT == static_cast<int>(kmem::context_policy::report) &&
+              KMEM_CONTEXT_COUNT == static_cast<int>(kmem::context_policy::count) &&
+              KMEM_CONTEXT_ABORT == static_cast<int>(kmem::context_policy::abort));
+void kmem_set_context_policy(kmem_context_policy policy) { kmem::set_context_policy(static_cast<kmem::context_policy>(policy)); }
+uint64_t kmem_context_violations(void) { return kmem::context_violations(); }
 void kmem_might_sleep(const char* file, int line) { kmem::might_sleep(file, line); }
 uint32_t kmem_memalloc_noio_save(void) { return kmem::memalloc_save(kmem::scope_noio); }
 void kmem_memalloc_noio_restore(uint32_t saved) { kmem::memalloc_restore(kmem::scope_noio, saved); }

@@ -131,6 +131,14 @@ bool parse_reclaim_checker(piece value, machine_config& c) noexcept {
   return true;
 }
 
+bool parse_context_policy(piece value, machine_config& c) noexcept {
+  if (!equal(value, "report") && !equal(value, "count") && !equal(value, "abort")) return false;
+  c.on_broken_context = equal(value, "count") ? context_policy::count
+                        : equal(value, "abort") ? context_policy::abort
+                                                : context_policy::report;
+  return true;
+}
+
 bool parse_sleep_record(piece value, machine_config& c) noexcept { return parse_integer(value, 0, ~uint32_t{0}, c.sleep_record_ms); }
 
 bool parse_cpus(piece value, machine_config& c) noexcept {
@@ -211,6 +219,9 @@ constexpr parameter table[] = {
     {{"vm.reclaim_checker", "auto, 0 or 1", "auto", "vm.reclaim_checker=1",
       "Whether recursion into reclaim, and work that reclaim's flags do not permit, is reported. auto: in debug builds."},
      parse_reclaim_checker},
+    {{"context_policy", "report, count or abort", "report", "context_policy=abort",
+      "What a broken context rule, such as sleeping in atomic context, does besides being counted. abort: a report, and the process ends."},
+     parse_context_policy},
     {{"kmalloc_max", size_or_auto, "auto", "kmalloc_max=128K", "The largest kmalloc. auto: the largest block of pages."},
      parse_auto_size<&machine_config::kmalloc_max>},
     {{"cpus", "auto, or 1 to 1024", "auto", "cpus=8", "Possible CPUs. auto: those of the system."}, parse_cpus},

@@ -41,6 +41,7 @@ struct machine_config {
   kswapd_mode kswapd = kswapd_mode::when_threaded;  // vm.kswapd=
   uint32_t sleep_record_ms = 100;                 // vm.sleep_record_ms
   checker_mode reclaim_checker = checker_mode::in_debug_builds;  // vm.reclaim_checker=
+  context_policy on_broken_context = context_policy::report;     // context_policy=
   uint32_t cpus = 0;                              // possible CPUs; 0: the platform's
   bool cgroup = true;                             // look for a container's limit when mem is 0
   const char* path_prefix = "";                   // in front of /proc and /sys, so that tests can play a container

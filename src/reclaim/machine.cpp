@@ -79,6 +79,8 @@ err machine_init(machine& m, const machine_config& config, config_error& error) 
 #else
   set_reclaim_checker(config.reclaim_checker == checker_mode::on);
 #endif
+  // Otherwise what the program has chosen by set_context_policy() stays.
+  if (config.on_broken_context != context_policy::report) set_context_policy(config.on_broken_context);
   for (unsigned point = 0; point < nr_fail_points; ++point)  // after set-up: what fails then is what the user does
     if (config.fail[point].probability != 0) set_fail_attributes(static_cast<fail_point>(point), config.fail[point]);
   return err::ok;

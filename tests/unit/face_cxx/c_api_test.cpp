@@ -104,6 +104,15 @@ TEST_F(c_api, vmalloc_contexts_and_reclaim) {
   kmem_memalloc_nofs_restore(fs);
   EXPECT_EQ(take_messages(), "");
 
+  kmem_set_context_policy(KMEM_CONTEXT_COUNT);
+  const uint64_t broken = kmem_context_violations();
+  kmem_preempt_disable();
+  kmem_might_sleep(__FILE__, __LINE__);
+  kmem_preempt_enable();
+  EXPECT_EQ(kmem_context_violations(), broken + 1);
+  EXPECT_EQ(take_messages(), "");
+  kmem_set_context_policy(KMEM_CONTEXT_REPORT);
+
   EXPECT_EQ(kmem_register_reclaim(nullptr, nullptr, 0), -22);
   const int number = kmem_register_reclaim([](void*, kmem_gfp_t, uint64_t) -> uint64_t { return 0; }, nullptr, KMEM_GFP_FS_BIT);
   EXPECT_GE(number, 0);

@@ -29,7 +29,8 @@ bool same(const machine_config& a, const machine_config& b) {
          a.watermark_scale_factor == b.watermark_scale_factor &&
          std::equal(std::begin(a.lowmem_reserve_ratio), std::end(a.lowmem_reserve_ratio), std::begin(b.lowmem_reserve_ratio)) &&
          a.reserve_backed_kbytes == b.reserve_backed_kbytes && a.kmalloc_max == b.kmalloc_max && a.alloc_wait_ms == b.alloc_wait_ms &&
-         a.sleep_record_ms == b.sleep_record_ms && a.kswapd == b.kswapd && a.reclaim_checker == b.reclaim_checker && a.cpus == b.cpus &&
+         a.sleep_record_ms == b.sleep_record_ms && a.kswapd == b.kswapd && a.reclaim_checker == b.reclaim_checker &&
+         a.on_broken_context == b.on_broken_context && a.cpus == b.cpus &&
          a.cgroup == b.cgroup && std::string(a.path_prefix) == b.path_prefix;
 }
 
@@ -105,6 +106,7 @@ TEST(ParseConfigTest, ReadsEveryParameterIntoItsField) {
   expected.sleep_record_ms = 25;
   expected.kswapd = kswapd_mode::off;
   expected.reclaim_checker = checker_mode::on;
+  expected.on_broken_context = context_policy::abort;
   expected.cpus = 8;
   expected.cgroup = false;
   expected.fail[0] = {10, 2, 5, 4096, 1};
@@ -113,8 +115,8 @@ TEST(ParseConfigTest, ReadsEveryParameterIntoItsField) {
   const std::string cmdline =
       "mem=512M span=4G backing=memfd max_order=10 vm.reserve_policy=linux6.1 zone_dma=4M zone_dma32=64M highmem=32M movablecore=16M "
       "vm.min_free_kbytes=4096 vm.watermark_scale_factor=100 vm.lowmem_reserve_ratio=1,2,3,4,5 vm.reserve_backed_kbytes=128 "
-      "kmalloc_max=128K vm.alloc_wait_ms=250 vm.sleep_record_ms=25 vm.kswapd=0 vm.reclaim_checker=1 cpus=8 cgroup=0 failslab=2,10,4096,5 "
-      "fail_page_alloc=3,20,0,-1 fail_mmap=1,100,65536,1";
+      "kmalloc_max=128K vm.alloc_wait_ms=250 vm.sleep_record_ms=25 vm.kswapd=0 vm.reclaim_checker=1 context_policy=abort cpus=8 cgroup=0 "
+      "failslab=2,10,4096,5 fail_page_alloc=3,20,0,-1 fail_mmap=1,100,65536,1";
   EXPECT_TRUE(same(parsed(cmdline), expected));
   for (const parameter_info& p : parameters()) EXPECT_THAT(cmdline, HasSubstr(std::string(p.name) + "=")) << "add it to this test";
 
@@ -234,6 +236,8 @@ TEST(ParseConfigTest, RefusesMalformedValues) {
                            "vm.kswapd=",
                            "vm.reclaim_checker=yes",
                            "vm.kswapd=2",
+                           "context_policy=",
+                           "context_policy=panic",
                            "cpus=0",
                            "cpus=1025",
                            "cpus=x",

@@ -42,6 +42,30 @@ TEST(machine_test, comes_up_serves_and_leaves_no_mapping_behind) {
   }
 }
 
+TEST(machine_test, a_parameter_says_what_a_broken_context_rule_does) {
+  EXPECT_EXIT(
+      {
+        machine m;
+        config_error error;
+        if (machine_init(m, test::config_of("mem=8M context_policy=abort"), error) != err::ok) _exit(1);
+        const preempt_guard guard;
+        kfree(m, kmalloc(m, 100, gfp::kernel));
+        _exit(0);
+      },
+      ::testing::KilledBySignal(SIGABRT), "sleeping function called from invalid context");
+  EXPECT_EXIT(
+      {
+        machine m;
+        config_error error;
+        if (machine_init(m, test::config_of("mem=8M context_policy=count"), error) != err::ok) _exit(1);
+        const preempt_guard guard;
+        const uint64_t before = context_violations();
+        kfree(m, kmalloc(m, 100, gfp::kernel));
+        _exit(context_violations() == before + 1 ? 0 : 1);
+      },
+      ::testing::ExitedWithCode(0), "^$");
+}
+
 TEST(machine_test, a_refused_machine_says_why_and_can_be_tried_again) {
   auto m = std::make_unique<machine>();
   const printk_sink sink = set_printk_sink(test::log_sink);
