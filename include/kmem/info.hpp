@@ -131,6 +131,9 @@ struct long_sleep {
   char thread[16] = {};
   int32_t waker_id = 0;    // the thread whose free woke it last; 0: nobody's
   char waker[16] = {};
+  /// What the waker did: page (freed pages), object, drain (emptied CPU lists), room (metadata went, or a cgroup leaves more), give_back
+  /// (to the system, or gave a claim up), reclaim, kswapd, left (the queue of those who wait), stop; none: nobody woke it.
+  const char* cause = "";
   const char* end = "";  // served, exhausted, timed_out, interrupted, stopped
 };
 /// Long sleeps since the start. Context: any.

@@ -34,6 +34,7 @@ struct task_context {
   wait_conditions* conditions = nullptr;  // the innermost scope that may end its waits
   uint8_t deepest_path = 0;          // how far the last allocations went (alloc_path): slow paths raise it, its reader resets it
   uint8_t nr_scope_pcs[2] = {};        // see scope_pcs
+  bool is_kswapd = false;              // what this thread frees, kswapd frees
   detail::region* regions = nullptr;   // what the thread is inside of, innermost first (checker.hpp)
   const void* scope_pcs[2][scope_pcs_max] = {};  // where the noio and the nofs scope were entered, if the reclaim checker was on
 };

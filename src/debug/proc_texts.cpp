@@ -152,6 +152,10 @@ size_t write_vmstat(machine& m, char* buffer, size_t capacity) noexcept {
   counter(out, "kswapd_low_wmark_hit_quickly", m.kswapd.kswapd_low_wmark_hit_quickly.load_relaxed());
   counter(out, "kswapd_high_wmark_hit_quickly", m.kswapd.kswapd_high_wmark_hit_quickly.load_relaxed());
   counter(out, "pageoutrun", m.kswapd.pageoutrun.load_relaxed());
+  counter(out, "kmem_kswapd_wakes", m.kswapd.wakes.load_relaxed());
+  counter(out, "kmem_kswapd_vain_rounds", m.kswapd.vain_rounds.load_relaxed());
+  counter(out, "kmem_kswapd_surrenders", m.kswapd.surrenders.load_relaxed());
+  counter(out, "kmem_kswapd_slept_us", kswapd_slept_ns(m) / 1000);
   counter(out, "kmem_charged", charged_pages(m));
   counter(out, "kmem_metadata", m.metadata_pages.load_relaxed());
   counter(out, "kmem_pgalloc", s.pgalloc.load_relaxed());

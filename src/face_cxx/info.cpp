@@ -236,6 +236,7 @@ bool read_long_sleep(uint64_t sequence, long_sleep& result) noexcept {
   __builtin_memcpy(result.thread, record.comm, sizeof result.thread);
   result.waker_id = record.waker;
   __builtin_memcpy(result.waker, record.waker_comm, sizeof result.waker);
+  result.cause = wake_cause_name(record.cause);
   result.end = ends[static_cast<unsigned>(record.outcome)];
   return true;
 }

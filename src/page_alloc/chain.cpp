@@ -331,7 +331,7 @@ void release_claims(page_allocator& pa, request& r) noexcept {
       z.lock.unlock();
     }
     r.claims[i] = 0;
-    if (wake) wake_waiters_but(pa, r.waiting);
+    if (wake) wake_waiters_but(pa, r.waiting, wake_cause::give_back);
   }
 }
 

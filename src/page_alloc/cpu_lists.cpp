@@ -177,7 +177,7 @@ uint64_t drain_cpu_pages(page_allocator& pa, bool may_wait) noexcept {
   }
   if (moved != 0) {
     pa.stats.cpu_list_drains.fetch_add_relaxed(1);
-    if (somebody_waits(pa)) wake_waiters(pa);
+    if (somebody_waits(pa)) wake_waiters(pa, wake_cause::drain);
   }
   moved += drain_deferred(pa);
   return moved;

@@ -181,7 +181,7 @@ void release_committed(page_allocator& pa, zone& z, uint64_t n) noexcept {
     wake = somebody_waits(pa);
     z.lock.unlock();
   }
-  if (wake) wake_waiters(pa);
+  if (wake) wake_waiters(pa, wake_cause::give_back);
 }
 
 }  // namespace

@@ -190,7 +190,10 @@ void free_head(page_allocator& pa, page* p) noexcept;
 uint64_t drain_deferred(page_allocator& pa) noexcept;
 /// Called with a zone's or CPU's lock held (or after a deferred push): does somebody wait for memory?
 inline bool somebody_waits(const page_allocator& pa) noexcept { return pa.waiters.load_relaxed() != 0; }
+/// Pages have been freed: the first waiter has its turn.
 void wake_waiters(page_allocator& pa) noexcept;
+/// The same after something else.
+void wake_waiters(page_allocator& pa, wake_cause cause) noexcept;
 /// After a free that took no lock; paired with the waiter's own step on the fence: either he finds the pages, or this load finds him.
 void wake_after_lockless_free(page_allocator& pa) noexcept;
 KMEM_COLD void report_bad_page(page_allocator& pa, const page* p, const char* what) noexcept;
@@ -275,7 +278,7 @@ wait_outcome ended_early(const request& r, uint64_t now_ns) noexcept;
 void announce_waiter(page_allocator& pa) noexcept;
 void retract_waiter(page_allocator& pa) noexcept;
 /// Wakes whose turn it is, but not `except`.
-void wake_waiters_but(page_allocator& pa, const waiter* except) noexcept;
+void wake_waiters_but(page_allocator& pa, const waiter* except, wake_cause cause) noexcept;
 /// Sleeps while free_sequence is `sequence`: for who waits for pages in transit, not for others' frees.
 void sleep_in_transit(page_allocator& pa, uint32_t sequence, uint64_t timeout_ns) noexcept;
 

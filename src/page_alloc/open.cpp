@@ -56,7 +56,7 @@ bool grow_managed(page_allocator& pa, bool wakes) noexcept {
     wake = wakes && normal.managed.load_relaxed() > before && somebody_waits(pa);
     normal.lock.unlock();
   }
-  if (wake) wake_waiters(pa);
+  if (wake) wake_waiters(pa, wake_cause::room);
   return true;
 }
 
@@ -100,7 +100,7 @@ uint64_t withhold(page_allocator& pa, uint64_t wanted) noexcept {
   update_managed_locked(pa, normal);
   const bool wake = wanted < before && somebody_waits(pa);
   normal.lock.unlock();
-  if (wake) wake_waiters(pa);
+  if (wake) wake_waiters(pa, wake_cause::room);
   return wanted > could ? wanted - could : 0;
 }
 

@@ -81,12 +81,16 @@ struct due_wakes {
 
 struct waker {
   int thread = 0;
+  wake_cause cause = wake_cause::none;
   char name[16] = {};
 };
 
-waker this_thread() noexcept {
+waker this_thread(wake_cause does) noexcept {
   waker me;
   me.thread = plat::thread_id();
+  me.cause = does;
+  if (inside_reclaim() != nullptr) me.cause = wake_cause::reclaim;
+  if (current().is_kswapd) me.cause = wake_cause::kswapd;
   plat::thread_name(me.name, sizeof me.name);
   return me;
 }
@@ -102,19 +106,21 @@ waiter* first_for(waiter* w, const void* what) noexcept {
   return w;
 }
 
-/// Tells a waiter that it is its turn. The two system calls that name the waker do not sleep.
-void give_turn_locked(page_allocator& pa, waiter* w, const waker* by, due_wakes& due) noexcept KMEM_REQUIRES(pa.queue.lock) {
+/// Tells a waiter that it is its turn: by the doing of `by`, or of this thread, which `does` that. The two system calls that name this
+/// thread do not sleep.
+void give_turn_locked(page_allocator& pa, waiter* w, const waker* by, wake_cause does, due_wakes& due) noexcept KMEM_REQUIRES(pa.queue.lock) {
   if (w == nullptr || w->word.load_relaxed() != 0) return;
-  const waker who = by != nullptr ? *by : this_thread();
+  const waker who = by != nullptr ? *by : this_thread(does);
   w->waker = who.thread;
+  w->cause = who.cause;
   __builtin_memcpy(w->waker_name, who.name, sizeof who.name);
   w->word.store_relaxed(1);
   (due.word == nullptr ? due.word : due.second) = w->word.word();
   pa.stats.wait_turns.fetch_add_relaxed(1);
 }
 
-/// Memory has come free: pages and objects as `bits` say, and something that is `what`.
-void note_free_locked(page_allocator& pa, uint32_t bits, const void* what, const waiter* except, due_wakes& due) noexcept
+/// Memory has come free: pages and objects as `bits` say, and something that is `what`. Pages, because this thread `does` that.
+void note_free_locked(page_allocator& pa, uint32_t bits, const void* what, const waiter* except, wake_cause does, due_wakes& due) noexcept
     KMEM_REQUIRES(pa.queue.lock) {
   bits |= pa.queue.missed.exchange_acq_rel(0);  // pairs: missed_wakes
   if ((bits & missed_objects) != 0) {
@@ -122,18 +128,18 @@ void note_free_locked(page_allocator& pa, uint32_t bits, const void* what, const
     for (waiter* w = pa.queue.first; w != nullptr; w = w->next) {
       if (w->away || w->what == nullptr) continue;
       due_wakes one;
-      give_turn_locked(pa, w, nullptr, one);
+      give_turn_locked(pa, w, nullptr, wake_cause::object, one);
       if (one.word != nullptr) plat::futex_wake(one.word, 1);
     }
   } else if (what != nullptr) {
-    give_turn_locked(pa, first_for(pa.queue.first, what), nullptr, due);
+    give_turn_locked(pa, first_for(pa.queue.first, what), nullptr, wake_cause::object, due);
   }
   if ((bits & missed_pages) == 0) return;
   pa.free_sequence.fetch_add_relaxed(1);
   due.transit = pa.queue.transit_sleepers != 0;
   waiter* w = not_away(pa.queue.first);
   if (w != nullptr && w == except) w = not_away(w->next);
-  give_turn_locked(pa, w, nullptr, due);
+  give_turn_locked(pa, w, nullptr, does, due);
 }
 
 /// The waiters may be gone by now: a wake of a word that nobody sleeps on does nothing.
@@ -144,18 +150,18 @@ void deliver(page_allocator& pa, const due_wakes& due) noexcept {
 }
 
 /// Return: false if the lock could not be had; its holder will do it.
-bool note_free(page_allocator& pa, uint32_t bits, const void* what, const waiter* except) noexcept {
+bool note_free(page_allocator& pa, uint32_t bits, const void* what, const waiter* except, wake_cause does) noexcept {
   due_wakes due;
   {
     const nest_guard guard;
     if (guard.nested()) {
       pa.queue.missed.fetch_or_acq_rel(what != nullptr ? bits | missed_objects : bits);  // pairs: missed_wakes
       if (!pa.queue.lock.try_lock()) return false;
-      note_free_locked(pa, 0, nullptr, except, due);
+      note_free_locked(pa, 0, nullptr, except, does, due);
       pa.queue.lock.unlock();
     } else {
       const lock_guard hold(pa.queue.lock);
-      note_free_locked(pa, bits, what, except, due);
+      note_free_locked(pa, bits, what, except, does, due);
     }
   }
   deliver(pa, due);
@@ -165,7 +171,7 @@ bool note_free(page_allocator& pa, uint32_t bits, const void* what, const waiter
 /// After each release of the queue's lock: wakes for those who could not have it.
 void settle_missed(page_allocator& pa) noexcept {
   while (const uint32_t bits = pa.queue.missed.exchange_acq_rel(0))  // pairs: missed_wakes
-    if (!note_free(pa, bits, nullptr, nullptr)) return;
+    if (!note_free(pa, bits, nullptr, nullptr, wake_cause::page)) return;
 }
 
 // ---- a place in the queue -----------------------------------------------------------------------------------------------------------
@@ -199,6 +205,7 @@ class queue_place {
       if (has_turn_) {
         ++turns_;
         woken_by_.thread = me_.waker;
+        woken_by_.cause = me_.cause;
         __builtin_memcpy(woken_by_.name, me_.waker_name, sizeof me_.waker_name);
       }
       me_.word.store_relaxed(0);
@@ -215,7 +222,7 @@ class queue_place {
       if (me_.generation != pa_.queue.generation) return;
       waiter* next = not_away(me_.next);
       while (next != nullptr && is_as_easy(me_.needs, next->needs)) next = not_away(next->next);
-      give_turn_locked(pa_, next, origin(), due);
+      give_turn_locked(pa_, next, origin(), wake_cause::left, due);
     }
     deliver(pa_, due);
     settle_missed(pa_);
@@ -258,10 +265,11 @@ class queue_place {
     record.pages = r_.n;
     record.bytes = r_.bytes;
     record.wakes = turns_;
-    const waker me = this_thread();
+    const waker me = this_thread(wake_cause::none);
     record.thread = me.thread;
     __builtin_memcpy(record.comm, me.name, sizeof me.name);
     record.waker = woken_by_.thread;
+    record.cause = woken_by_.cause;
     __builtin_memcpy(record.waker_comm, woken_by_.name, sizeof woken_by_.name);
     record.outcome = outcome;
     keep_sleep_record(pa_, record);
@@ -296,8 +304,8 @@ class queue_place {
       waiter* const next = me_.next;
       (me_.prev != nullptr ? me_.prev->next : pa_.queue.first) = next;
       (next != nullptr ? next->prev : pa_.queue.last) = me_.prev;
-      give_turn_locked(pa_, not_away(next), origin(), due);
-      if (me_.what != nullptr) give_turn_locked(pa_, first_for(pa_.queue.first, me_.what), origin(), due);
+      give_turn_locked(pa_, not_away(next), origin(), wake_cause::left, due);
+      if (me_.what != nullptr) give_turn_locked(pa_, first_for(pa_.queue.first, me_.what), origin(), wake_cause::left, due);
     }
     retract_waiter(pa_);
     deliver(pa_, due);
@@ -436,15 +444,17 @@ bool poll_for_memory(page_allocator& pa, request& r) noexcept {
 
 }  // namespace
 
-void wake_waiters_but(page_allocator& pa, const waiter* except) noexcept {
-  if (note_free(pa, missed_pages, nullptr, except)) settle_missed(pa);
+void wake_waiters_but(page_allocator& pa, const waiter* except, wake_cause cause) noexcept {
+  if (note_free(pa, missed_pages, nullptr, except, cause)) settle_missed(pa);
 }
 
 void wake_waiters_for(page_allocator& pa, const void* what) noexcept {
-  if (note_free(pa, what != nullptr ? 0 : missed_objects, what, nullptr)) settle_missed(pa);
+  if (note_free(pa, what != nullptr ? 0 : missed_objects, what, nullptr, wake_cause::object)) settle_missed(pa);
 }
 
-void wake_waiters(page_allocator& pa) noexcept { wake_waiters_but(pa, nullptr); }
+void wake_waiters(page_allocator& pa, wake_cause cause) noexcept { wake_waiters_but(pa, nullptr, cause); }
+
+void wake_waiters(page_allocator& pa) noexcept { wake_waiters(pa, wake_cause::page); }
 
 void announce_waiter(page_allocator& pa) noexcept {
   pa.waiters.fetch_add_relaxed(1);
@@ -512,7 +522,7 @@ void step_aside(page_allocator& pa, const request& r, bool aside) noexcept {
     r.waiting->away = aside;
     // A turn that it has been given and not taken yet is the next one's.
     if (aside && r.waiting->word.load_relaxed() != 0 && r.waiting->generation == pa.queue.generation)
-      give_turn_locked(pa, not_away(r.waiting->next), nullptr, due);
+      give_turn_locked(pa, not_away(r.waiting->next), nullptr, wake_cause::left, due);
   }
   deliver(pa, due);
   settle_missed(pa);
@@ -584,12 +594,18 @@ void wait_stop(wait_conditions& conditions) noexcept {
       for (const wait_conditions* c = w->conditions; c != nullptr; c = c->outer)
         if (c == &conditions) {
           due_wakes due;
-          give_turn_locked(pa, w, nullptr, due);
+          give_turn_locked(pa, w, nullptr, wake_cause::stop, due);
           word = w->word.word();
         }
   }
   if (word != nullptr) plat::futex_wake(word, 1);
   settle_missed(pa);
+}
+
+const char* wake_cause_name(wake_cause cause) noexcept {
+  static constexpr const char* names[nr_wake_causes] = {"none",      "page",    "object", "drain", "room",
+                                                        "give_back", "reclaim", "kswapd", "left",  "stop"};
+  return names[static_cast<unsigned>(cause)];
 }
 
 wait_outcome last_wait() noexcept { return static_cast<wait_outcome>(current().last_wait); }

@@ -19,6 +19,22 @@ enum class wait_outcome : uint8_t {
   stopped,      // NULL: somebody asked it to stop
 };
 
+/// What a thread did that gave a waiter its turn.
+enum class wake_cause : uint8_t {
+  none,        // nobody gave it one
+  page,        // freed pages
+  object,      // freed an object of the kind that the waiter would take instead
+  drain,       // emptied CPU lists into the free areas
+  room,        // made room in the budget: metadata has gone, or a cgroup leaves more
+  give_back,   // gave memory back to the system, or up what it had claimed for itself
+  reclaim,     // any of these, inside of its own reclaim: a callback, shrinker or notifier
+  kswapd,      // any of these, as kswapd
+  left,        // left the queue, or went to reclaim, without having been given a turn itself
+  stop,        // asked it to stop waiting
+};
+inline constexpr unsigned nr_wake_causes = 10;
+const char* wake_cause_name(wake_cause cause) noexcept;
+
 /// What may end the waits of a thread: one scope, on its stack or in an object of the user's. Enclosing scopes count as well.
 struct wait_conditions {
   wait_conditions* outer = nullptr;
@@ -60,6 +76,7 @@ struct waiter {
   uint64_t since_ns = 0;
   uint32_t generation = 0;      // of the process: a child of a fork has none of its parent's waiters
   int waker = 0;                // thread that woke it last; 0: nobody
+  wake_cause cause = wake_cause::none;
   char waker_name[16] = {};
 };
 
@@ -83,6 +100,7 @@ struct sleep_record {
   uint32_t wakes = 0;  // turns it had
   int32_t thread = 0, waker = 0;  // waker: who woke it last, 0: nobody did
   char comm[16] = {}, waker_comm[16] = {};
+  wake_cause cause = wake_cause::none;  // what the waker did
   wait_outcome outcome = wait_outcome::none;
 };
 inline constexpr unsigned nr_sleep_records = 64;

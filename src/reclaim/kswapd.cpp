@@ -115,7 +115,9 @@ void run_rounds(machine& m, work& w) noexcept {
     const uint64_t freed = run_round(m, w, balanced);
     if (balanced) return;
     k.failures = freed != 0 ? 0 : k.failures + 1;
+    if (freed == 0) k.vain_rounds.fetch_add_relaxed(1);
     if (k.failures < kswapd_rounds) continue;
+    k.surrenders.fetch_add_relaxed(1);
     k.hopeless_at.store_relaxed(frees);
     k.hopeless.store_release(1);  // pairs: kswapd_hopeless
     return;
@@ -144,12 +146,15 @@ bool sleep_unless_wanted(kswapd_state& k, uint64_t timeout_ns) noexcept {
 /// Goes to sleep and returns when there is work, added to `w`, or when the thread is to end.
 void rest(machine& m, work& w) noexcept {
   kswapd_state& k = m.kswapd;
+  const uint64_t begin = plat::now_ns();
+  k.asleep_since.store_relaxed(begin);
   k.word.exchange_acq_rel(0);  // pairs: kswapd_word
   // What was asked for while it worked; but if it has given up, a request alone is no reason to try again.
   bool wanted = k.stop.load_relaxed() != 0 || (k.highest.load_relaxed() != 0 && !without_hope(m));
   if (!wanted && k.hopeless.load_relaxed() == 0) {
     wanted = sleep_unless_wanted(k, short_sleep_ns);
     if (wanted) {
+      k.wakes.fetch_add_relaxed(1);
       m.kswapd.kswapd_low_wmark_hit_quickly.fetch_add_relaxed(1);
     } else if (!is_balanced(m, w)) {
       m.kswapd.kswapd_high_wmark_hit_quickly.fetch_add_relaxed(1);
@@ -160,15 +165,20 @@ void rest(machine& m, work& w) noexcept {
   while (!wanted) {
     const bool again = decay_reserves(m, plat::now_ns());
     wanted = sleep_unless_wanted(k, again ? reserve_decay_after_ns : forever_ns);
+    if (wanted) k.wakes.fetch_add_relaxed(1);
   }
+  k.asleep_since.store_relaxed(0);
+  k.slept_ns.fetch_add_relaxed(plat::now_ns() - begin);
   k.word.exchange_acq_rel(1);  // pairs: kswapd_word
 }
 
 void run_kswapd(void* argument) noexcept {
   machine& m = *static_cast<machine*>(argument);
   const memalloc_noreclaim_scope scope;
+  current().is_kswapd = true;
   work w;
   // Who started it has something to do for it.
+  m.kswapd.wakes.fetch_add_relaxed(1);
   m.kswapd.word.exchange_acq_rel(1);  // pairs: kswapd_word
   while (m.kswapd.stop.load_relaxed() == 0) {
     run_rounds(m, w);
@@ -223,6 +233,7 @@ void forget(kswapd_state& k) noexcept {
   k.highest.store_relaxed(0);
   k.hopeless.store_relaxed(0);
   k.start_after_ns.store_relaxed(0);
+  k.asleep_since.store_relaxed(0);
   k.failures = 0;
   k.life.store_release(kswapd_life::none);  // pairs: kswapd_life
 }
@@ -236,6 +247,11 @@ err kswapd_init(machine& m) noexcept {
   ops.context = &m;
   ops.wake_kswapd = wake_op;
   return register_reclaim_ops(m, ops);
+}
+
+uint64_t kswapd_slept_ns(const machine& m) noexcept {
+  const uint64_t since = m.kswapd.asleep_since.load_relaxed(), now = plat::now_ns();
+  return m.kswapd.slept_ns.load_relaxed() + (since != 0 && now > since ? now - since : 0);
 }
 
 void kswapd_stop(machine& m) noexcept {

@@ -19,8 +19,12 @@ struct kswapd_state {
   atomic<uint64_t> start_after_ns{0};  // not to be started before: the system refused a thread
   uint32_t failures = 0;             // rounds in a row without progress; the thread's own
   thread_handle thread;
-  // For vmstat. scan: pages that it asked for; steal: pages that it got.
-  atomic<uint64_t> pgscan_kswapd{0}, pgsteal_kswapd{0}, pageoutrun{0}, kswapd_low_wmark_hit_quickly{0}, kswapd_high_wmark_hit_quickly{0};
+  // For vmstat. scan: pages that it asked for; steal: pages that it got; wakes: times that it was woken to work, not counting those when it
+  // was at work; vain: rounds in which nothing came free; surrenders: times that it gave up.
+  atomic<uint64_t> pgscan_kswapd{0}, pgsteal_kswapd{0}, pageoutrun{0}, kswapd_low_wmark_hit_quickly{0}, kswapd_high_wmark_hit_quickly{0},
+      wakes{0}, vain_rounds{0}, surrenders{0};
+  atomic<uint64_t> slept_ns{0};      // until it last woke
+  atomic<uint64_t> asleep_since{0};  // 0: it is not asleep
 };
 
 /// Rounds without progress after which it sleeps until somebody frees (the kernel's MAX_RECLAIM_RETRIES).
@@ -30,6 +34,8 @@ inline constexpr uint32_t kswapd_rounds = 16;
 [[nodiscard]] err kswapd_init(machine& m) noexcept;
 /// Ends the thread and waits for it. It starts again if somebody needs it. Context: may sleep.
 void kswapd_stop(machine& m) noexcept;
+/// How long it has slept in all, between its work; the time before its start does not count. Context: any.
+uint64_t kswapd_slept_ns(const machine& m) noexcept;
 /// In the child of a fork, which has no such thread.
 void kswapd_fork_child(machine& m) noexcept;
 

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <functional>
+#include <set>
 #include <thread>
 
 #include "unit/page_alloc/fixture.hpp"
@@ -49,6 +50,8 @@ class asker {
 
   bool done() const { return done_; }
   page* got() const { return got_; }
+  /// The page is the caller's now.
+  page* release() { return got_.exchange(nullptr); }
   wait_outcome outcome() const { return outcome_; }
   int thread_id() const { return thread_id_; }
   pthread_t handle() { return thread_.native_handle(); }
@@ -577,6 +580,7 @@ TEST_F(wait_queue_of, a_sleep_leaves_a_record_of_who_slept_and_who_woke) {
   EXPECT_STREQ(record.comm, "asker");
   EXPECT_EQ(record.waker, gettid());
   EXPECT_STREQ(record.waker_comm, "freer");
+  EXPECT_EQ(record.cause, wake_cause::page);
   EXPECT_EQ(record.outcome, wait_outcome::served);
   EXPECT_GE(record.wakes, 1u);
   EXPECT_GT(record.slept_ns, 0u);
@@ -598,7 +602,85 @@ TEST_F(wait_queue_of, a_turn_that_is_passed_on_names_who_freed) {
   ASSERT_TRUE(read_sleep(*m_, 1, record));
   EXPECT_EQ(record.thread, single.thread_id());
   EXPECT_EQ(record.waker, gettid()) << "not the one in front of it, who passed the turn on";
+  EXPECT_EQ(record.cause, wake_cause::page);
   held_.release();
+}
+
+TEST_F(wait_queue_of, a_record_tells_what_the_waker_was_about) {
+  uint64_t records = 0;
+  const auto cause_of_waking = [&](const std::function<void()>& wake) {
+    {
+      asker one(*m_, gfp::kernel);
+      until_asleep(1);
+      wake();
+      one.until_done();
+      EXPECT_NE(one.got(), nullptr);
+      held_.pages().push_back(one.release());  // the next one has to wait as well
+    }
+    sleep_record record;
+    EXPECT_TRUE(read_sleep(*m_, ++records, record));
+    EXPECT_EQ(record.waker, gettid());
+    return record.cause;
+  };
+  EXPECT_EQ(cause_of_waking([&] { give(); }), wake_cause::page);
+  EXPECT_EQ(cause_of_waking([&] {
+              const reclaim_region region(gfp::kernel);
+              give();
+            }),
+            wake_cause::reclaim);
+  EXPECT_EQ(cause_of_waking([&] {
+              const reclaim_region region(gfp::kernel);
+              current().is_kswapd = true;
+              give();
+              current().is_kswapd = false;
+            }),
+            wake_cause::kswapd);
+}
+
+TEST_F(wait_queue_of, a_record_tells_of_an_object_taken_instead) {
+  static constinit std::atomic<bool> there{false};
+  there = false;
+  const int kind = 0;
+  std::thread waits([&] {
+    alternative object;
+    object.what = &kind;
+    object.take = [](alternative&) noexcept { return there.exchange(false); };
+    alloc_request request{gfp::kernel | gfp::nowarn, order_t(0)};
+    request.instead = &object;
+    EXPECT_EQ(alloc_pages_for(*m_, request), nullptr);
+    EXPECT_TRUE(object.taken);
+  });
+  until_asleep(1);
+  there = true;
+  wake_waiters_for(*m_, &kind);
+  waits.join();
+  sleep_record record;
+  ASSERT_TRUE(read_sleep(*m_, 1, record));
+  EXPECT_EQ(record.waker, gettid());
+  EXPECT_EQ(record.cause, wake_cause::object);
+}
+
+TEST_F(wait_queue_of, a_record_tells_who_asked_to_stop) {
+  wait_conditions conditions;
+  {
+    asker one(*m_, gfp::kernel, 0, [&] { wait_enter(conditions, 0, false); });
+    until_asleep(1);
+    wait_stop(conditions);
+    one.until_done();
+    EXPECT_EQ(one.outcome(), wait_outcome::stopped);
+  }
+  sleep_record record;
+  ASSERT_TRUE(read_sleep(*m_, 1, record));
+  EXPECT_EQ(record.waker, gettid());
+  EXPECT_EQ(record.cause, wake_cause::stop);
+}
+
+TEST(wake_causes, have_names_of_their_own) {
+  std::set<std::string> names;
+  for (unsigned cause = 0; cause < nr_wake_causes; ++cause) names.insert(wake_cause_name(static_cast<wake_cause>(cause)));
+  EXPECT_EQ(names.size(), nr_wake_causes);
+  EXPECT_STREQ(wake_cause_name(wake_cause::give_back), "give_back");
+  EXPECT_STREQ(wake_cause_name(wake_cause::stop), "stop");
 }
 
 TEST(sleep_records, are_kept_from_the_parameter_on) {

@@ -108,6 +108,10 @@ TEST_F(kswapd_test, wakes_at_low_and_stops_at_high) {
   EXPECT_TRUE(caches().signals_blocked);
   EXPECT_GE(m().kswapd.pageoutrun.load_relaxed(), 1u);
   EXPECT_GE(m().kswapd.pgsteal_kswapd.load_relaxed(), caches().given);
+  EXPECT_EQ(m().kswapd.wakes.load_relaxed(), 1u);
+  EXPECT_EQ(m().kswapd.surrenders.load_relaxed(), 0u);
+  const uint64_t slept = kswapd_slept_ns(m());
+  wait_for([&] { return kswapd_slept_ns(m()) > slept; });
 }
 
 TEST_F(kswapd_test, requests_that_may_not_wait_wake_it_but_do_not_start_it) {
@@ -140,6 +144,9 @@ TEST_F(kswapd_test, gives_up_after_sixteen_rounds_and_tries_again_after_a_free) 
   EXPECT_EQ(m().kswapd.pageoutrun.load_relaxed(), kswapd_rounds);
   const unsigned calls = caches().calls_by_kswapd;
   EXPECT_EQ(calls, kswapd_rounds * 12);  // at each priority once
+  EXPECT_EQ(m().kswapd.vain_rounds.load_relaxed(), kswapd_rounds);
+  EXPECT_EQ(m().kswapd.surrenders.load_relaxed(), 1u);
+  EXPECT_EQ(m().kswapd.wakes.load_relaxed(), 1u);
   // Requests alone are no reason to try again.
   std::vector<page*> more;
   for (int i = 0; i < 20; ++i) more.push_back(alloc_pages(m(), gfp::nowait, order_t(0)));
@@ -151,6 +158,9 @@ TEST_F(kswapd_test, gives_up_after_sixteen_rounds_and_tries_again_after_a_free) 
   p = alloc_pages(m(), gfp::nowait, order_t(0));
   wait_for([&] { return m().kswapd.pageoutrun.load_relaxed() > kswapd_rounds && sleeps(); });
   EXPECT_EQ(m().kswapd.pageoutrun.load_relaxed(), kswapd_rounds + 1) << "one round for a free";
+  EXPECT_EQ(m().kswapd.vain_rounds.load_relaxed(), kswapd_rounds + 1);
+  EXPECT_EQ(m().kswapd.surrenders.load_relaxed(), 2u);
+  EXPECT_EQ(m().kswapd.wakes.load_relaxed(), 2u);
   EXPECT_NE(m().kswapd.hopeless.load_acquire(), 0u);
   // And when there is something to get, it gets it.
   caches().generous = true;
