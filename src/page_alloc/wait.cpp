@@ -108,7 +108,8 @@ waiter* first_for(waiter* w, const void* what) noexcept {
 
 /// Tells a waiter that it is its turn: by the doing of `by`, or of this thread, which `does` that. The two system calls that name this
 /// thread do not sleep.
-void give_turn_locked(page_allocator& pa, waiter* w, const waker* by, wake_cause does, due_wakes& due) noexcept KMEM_REQUIRES(pa.queue.lock) {
+void give_turn_locked(page_allocator& pa, waiter* w, const waker* by, wake_cause does, due_wakes& due) noexcept
+    KMEM_REQUIRES(pa.queue.lock) {
   if (w == nullptr || w->word.load_relaxed() != 0) return;
   const waker who = by != nullptr ? *by : this_thread(does);
   w->waker = who.thread;
@@ -120,8 +121,8 @@ void give_turn_locked(page_allocator& pa, waiter* w, const waker* by, wake_cause
 }
 
 /// Memory has come free: pages and objects as `bits` say, and something that is `what`. Pages, because this thread `does` that.
-void note_free_locked(page_allocator& pa, uint32_t bits, const void* what, const waiter* except, wake_cause does, due_wakes& due) noexcept
-    KMEM_REQUIRES(pa.queue.lock) {
+void note_free_locked(page_allocator& pa, uint32_t bits, const void* what, const waiter* except, wake_cause does,
+                      due_wakes& due) noexcept KMEM_REQUIRES(pa.queue.lock) {
   bits |= pa.queue.missed.exchange_acq_rel(0);  // pairs: missed_wakes
   if ((bits & missed_objects) != 0) {
     // Of which kind is not known: everybody looks whose alternative it may be. Rare, so the wakes may take their time under the lock.
