@@ -11,32 +11,35 @@ TEST(replay_command, environment_first_then_mem_then_parameters) {
   settings from;
   std::string cmdline;
   std::string problem;
+  const std::string own = "vm.alloc_wait_ms=10 vm.sleep_record_ms=0";
   EXPECT_TRUE(make_cmdline(from, nullptr, cmdline, problem));
-  EXPECT_EQ(cmdline, "");
+  EXPECT_EQ(cmdline, own);
   EXPECT_TRUE(make_cmdline(from, "mem=1G", cmdline, problem));
-  EXPECT_EQ(cmdline, "mem=1G");
+  EXPECT_EQ(cmdline, "mem=1G " + own);
   from.mem = "64M";
   from.parameters = {"vm.min_free_kbytes=512", "max_order=10"};
   EXPECT_TRUE(make_cmdline(from, "mem=1G", cmdline, problem));
-  EXPECT_EQ(cmdline, "mem=1G mem=64M vm.min_free_kbytes=512 max_order=10");
+  EXPECT_EQ(cmdline, "mem=1G mem=64M vm.min_free_kbytes=512 max_order=10 " + own);
 }
 
-TEST(replay_command, one_thread_goes_without_kswapd_unless_something_speaks_of_it) {
+TEST(replay_command, one_thread_goes_without_kswapd_and_several_wait_unless_something_speaks_of_it) {
   settings from;
   std::string cmdline;
   std::string problem;
   from.mem = "64M";
   from.threads = 2;
   EXPECT_TRUE(make_cmdline(from, nullptr, cmdline, problem));
-  EXPECT_EQ(cmdline, "mem=64M");
+  EXPECT_EQ(cmdline, "mem=64M vm.alloc_wait_ms=10 vm.sleep_record_ms=0");
+  EXPECT_TRUE(make_cmdline(from, "vm.alloc_wait_ms=0", cmdline, problem));
+  EXPECT_EQ(cmdline, "vm.alloc_wait_ms=0 mem=64M vm.sleep_record_ms=0");
   from.threads = 1;
   EXPECT_TRUE(make_cmdline(from, nullptr, cmdline, problem));
-  EXPECT_EQ(cmdline, "mem=64M vm.kswapd=0");
+  EXPECT_EQ(cmdline, "mem=64M vm.kswapd=0 vm.sleep_record_ms=0");
   EXPECT_TRUE(make_cmdline(from, "vm.kswapd=auto", cmdline, problem));
-  EXPECT_EQ(cmdline, "vm.kswapd=auto mem=64M");
-  from.parameters = {"vm.kswapd=1"};
+  EXPECT_EQ(cmdline, "vm.kswapd=auto mem=64M vm.sleep_record_ms=0");
+  from.parameters = {"vm.kswapd=1", "vm.sleep_record_ms=50"};
   EXPECT_TRUE(make_cmdline(from, nullptr, cmdline, problem));
-  EXPECT_EQ(cmdline, "mem=64M vm.kswapd=1");
+  EXPECT_EQ(cmdline, "mem=64M vm.kswapd=1 vm.sleep_record_ms=50");
 }
 
 TEST(replay_command, what_is_no_parameter_is_refused) {

@@ -3,9 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <kmem/context.hpp>
+#include <kmem/info.hpp>
 #include <thread>
 
 #include "replay_fixture.hpp"
@@ -357,6 +360,128 @@ TEST(replay_engine, what_may_be_dropped_depends_on_who_asks) {
     }
   }
 }
+
+TEST(replay_engine, shrinkers_say_what_they_did) {
+  trace_text text;
+  for (unsigned number = 0; number < 3000; number++) {
+    text.pages(0x10000 + number, 0, number % 3 == 0 ? "GFP_HIGHUSER_MOVABLE|__GFP_ZERO" : "GFP_HIGHUSER_MOVABLE");
+  }
+  const report::replay_result result = replay_in_child(plan_of(text.str()), tight, verified());
+  expect_clean(result);
+  ASSERT_EQ(result.shrinkers.size(), 2u) << "one for each sort of pages that the trace has";
+  EXPECT_EQ(result.shrinkers[0].name, "clean page cache");
+  EXPECT_EQ(result.shrinkers[0].needs, "");
+  EXPECT_EQ(result.shrinkers[1].name, "anonymous memory");
+  EXPECT_EQ(result.shrinkers[1].needs, "__GFP_IO");
+  std::uint64_t freed = 0;
+  std::uint64_t scans = 0;
+  for (const report::shrinker_row& row : result.shrinkers) {
+    EXPECT_GT(row.count_calls, 0u);
+    EXPECT_GT(row.scan_calls, 0u);
+    EXPECT_EQ(row.scanned, row.freed) << "every page that is looked at can be dropped";
+    freed += row.freed;
+    scans += row.scan_calls;
+  }
+  EXPECT_EQ(freed, result.total.dropped_pages);
+  EXPECT_EQ(scans, result.total.reclaim_calls);
+  EXPECT_EQ(report::vmstat_of(result, "slabs_scanned"), freed);
+  EXPECT_GT(report::vmstat_of(result, "pgsteal_direct"), 0u);
+  EXPECT_EQ(report::vmstat_of(result, "pageoutrun"), 0u) << "there is no kswapd";
+}
+
+// ---- sleeping ------------------------------------------------------------------------------------------------------------
+
+// Pages of CPU 1 until there is none above the watermark for who may sleep.
+trace_text full_machine() {
+  trace_text text;
+  text.on(1);
+  for (unsigned number = 0; number < 3000; number++) text.pages(0x10000 + number, 0, "GFP_KERNEL|__GFP_NORETRY|__GFP_NOWARN");
+  return text;
+}
+
+std::uint64_t waits_so_far() {
+  std::array<char, 8192> text{};
+  vmstat_text(text.data(), text.size());
+  const char* const found = std::strstr(text.data(), "kmem_waits ");
+  return found == nullptr ? 0 : std::strtoull(found + std::strlen("kmem_waits "), nullptr, 10);
+}
+
+TEST(replay_engine, a_sleep_is_ended_by_the_free_of_another_cpu_and_the_report_says_by_whom) {
+  trace_text text = full_machine();
+  text.on(0).pages(0x20000, 0);
+  text.on(1).kmalloc(16, 0, "GFP_ATOMIC");  // kmalloc(0) takes no memory; the hook below has CPU 1 wait here until CPU 0 sleeps
+  text.free_pages(0x10000, 0).kmalloc(at(1), 64, "GFP_ATOMIC");
+  const trace::request_index sleeps = 3000;
+  engine_options options = verified(2);
+  options.window = 4096;
+  options.samples = 1;  // one at the beginning, one at the last request. Threads meet there: none before the free
+  options.hooks.inside_context = [&](trace::request_index index) {
+    while (index == sleeps + 1 && waits_so_far() == 0) std::this_thread::yield();
+  };
+  const plan work = plan_of(text.str());
+  ASSERT_EQ(work.requests.size(), 3004u);
+  ASSERT_EQ(work.requests[sleeps].cpu, 0u);
+  const report::replay_result result =
+      replay_in_child(work, "mem=8M vm.kswapd=0 vm.alloc_wait_ms=60000 vm.sleep_record_ms=0", options);
+  expect_clean(result);
+  EXPECT_EQ(row_of(result, "GFP_KERNEL")->failed, 0u);
+  const report::sleep_figures& slept = result.sleeps;
+  EXPECT_EQ(slept.length_ns.count(), 1u);
+  EXPECT_EQ(slept.unrecorded, 0u);
+  ASSERT_EQ(slept.by_end.size(), 1u);
+  EXPECT_EQ(slept.by_end[0].name, "served");
+  EXPECT_EQ(slept.by_end[0].served, 1u);
+  ASSERT_EQ(slept.by_gfp.size(), 1u);
+  EXPECT_EQ(slept.by_gfp[0].name, "GFP_KERNEL");
+  EXPECT_EQ(slept.by_gfp[0].length_ns.count(), 1u);
+  ASSERT_EQ(slept.by_cpu.size(), 1u);
+  EXPECT_EQ(slept.by_cpu[0].name, "CPU 0");
+  ASSERT_EQ(slept.by_pages.size(), 1u);
+  EXPECT_EQ(slept.by_pages[0].name, "1 page");
+  ASSERT_EQ(slept.wakes.size(), 1u);
+  EXPECT_EQ(slept.wakes[0].waker, "CPU 1");
+  EXPECT_EQ(slept.wakes[0].waker_thread, "replay-1");
+  EXPECT_EQ(slept.wakes[0].cause, "page");
+  EXPECT_EQ(slept.wakes[0].sleeper, "CPU 0");
+  EXPECT_EQ(slept.wakes[0].sleeper_thread, "replay-0");
+  EXPECT_EQ(slept.wakes[0].wakes, 1u);
+  EXPECT_EQ(slept.wakes[0].slept_ns, slept.length_ns.sum());
+  EXPECT_EQ(result.samples.back().sleeps, 1u);
+  EXPECT_EQ(report::vmstat_of(result, "kmem_long_sleeps"), 1u);
+}
+
+TEST(replay_engine, a_sleep_that_nobody_ends_fails_and_says_so) {
+  trace_text text = full_machine();
+  text.on(0).pages(0x20000, 1);
+  const report::replay_result result =
+      replay_in_child(plan_of(text.str()), "mem=8M vm.kswapd=0 vm.alloc_wait_ms=3 vm.sleep_record_ms=0", verified(2));
+  expect_clean(result);
+  EXPECT_EQ(row_of(result, "GFP_KERNEL")->failed, 1u);
+  ASSERT_EQ(row_of(result, "GFP_KERNEL")->failed_by_step.size(), 1u);
+  EXPECT_EQ(row_of(result, "GFP_KERNEL")->failed_by_step[0].name, "wait");
+  ASSERT_EQ(result.sleeps.by_end.size(), 1u);
+  EXPECT_EQ(result.sleeps.by_end[0].name, "exhausted");
+  EXPECT_EQ(result.sleeps.by_end[0].served, 0u);
+  EXPECT_EQ(result.sleeps.by_pages.at(0).name, "2 pages");
+}
+
+TEST(replay_engine, the_reserve_is_sampled_with_its_watermarks) {
+  trace_text text = full_machine();
+  for (unsigned number = 0; number < 300; number++) text.pages(0x20000 + number, 0, "GFP_ATOMIC|__GFP_NOWARN");
+  const report::replay_result result = replay_in_child(plan_of(text.str()), tight, verified());
+  expect_clean(result);
+  const report::sample& first = result.samples.front();
+  EXPECT_GT(first.min_bytes, 0u);
+  EXPECT_GT(first.low_bytes, first.min_bytes);
+  EXPECT_GT(first.high_bytes, first.low_bytes);
+  EXPECT_GT(first.free_bytes, first.high_bytes);
+  const report::sample* const lowest = report::lowest_reserve(result);
+  ASSERT_NE(lowest, nullptr);
+  EXPECT_LT(lowest->reserve_bytes, first.reserve_bytes) << "atomic requests took pages of it";
+  EXPECT_LT(lowest->free_bytes, first.min_bytes);
+}
+
+// ---- failures ------------------------------------------------------------------------------------------------------------
 
 TEST(replay_engine, failures_say_how_far_they_came) {
   trace_text text;

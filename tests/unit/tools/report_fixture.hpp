@@ -69,6 +69,8 @@ class generator {
     blocks();
     texts();
     latencies();
+    sleeps();
+    reclaim();
     return std::move(result_);
   }
 
@@ -398,6 +400,55 @@ class generator {
     fill(latency_path::page_allocator, 12000, 620, 0.6, 0.01);
     fill(latency_path::slow_chain, suffices_ ? 0 : 3000, 9800, 0.9, 0.02);
     fill(latency_path::free, 40000, 33, 0.3, 0.004);
+  }
+
+  sleep_row row_of_sleeps(const std::string& name, std::uint64_t sleeps, std::uint64_t served, std::uint64_t pages, double median) {
+    sleep_row row{name, sleeps, served, pages, {}};
+    for (std::uint64_t number = 0; number < sleeps; ++number) {
+      row.length_ns.record(lognormal(median, 1.1));
+    }
+    return row;
+  }
+
+  void sleeps() {
+    if (suffices_) return;
+    sleep_figures& slept = result_.sleeps;
+    slept.by_end = {row_of_sleeps("served", 412, 412, 437, 240'000), row_of_sleeps("exhausted", 9, 0, 72, 10'000'000)};
+    for (const sleep_row& row : slept.by_end) {
+      slept.length_ns.merge(row.length_ns);
+    }
+    slept.by_gfp = {row_of_sleeps("GFP_KERNEL", 330, 325, 335, 240'000),
+                    row_of_sleeps("GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO", 91, 87, 174, 310'000)};
+    slept.by_cpu = {row_of_sleeps("CPU 0", 300, 295, 370, 240'000), row_of_sleeps("CPU 1", 121, 117, 139, 240'000)};
+    slept.by_pages = {row_of_sleeps("1 page", 412, 412, 412, 240'000), row_of_sleeps("8 pages", 9, 0, 72, 10'000'000)};
+    slept.wakes = {{"CPU 1", "replay-1", "page", "CPU 0", "replay-0", 210, 61'000'000},
+                   {"kswapd", "kswapd0", "kswapd", "CPU 0", "replay-0", 81, 20'000'000},
+                   {"CPU 0", "replay-0", "object", "CPU 1", "replay-1", 64, 19'000'000},
+                   {"kswapd", "kswapd0", "kswapd", "CPU 1", "replay-1", 48, 9'000'000},
+                   {"CPU 1", "replay-1", "reclaim", "CPU 0", "replay-0", 9, 700'000},
+                   {"nobody", "", "none", "CPU 1", "replay-1", 9, 90'000'000}};
+  }
+
+  void reclaim() {
+    result_.shrinkers = {{"clean page cache", "", 8957, suffices_ ? 0u : 1333u, suffices_ ? 0u : 42656u, suffices_ ? 0u : 42656u, 3377},
+                         {"anonymous memory", "__GFP_IO", 8919,
+                          suffices_ ? 0u : 1581u, suffices_ ? 0u : 50592u, suffices_ ? 0u : 50590u, 2}};
+    result_.vmstat = {{"allocstall_normal", suffices_ ? 0u : 612u}, {"pgsteal_kswapd", suffices_ ? 0u : 58627u},
+                      {"pgsteal_direct", suffices_ ? 0u : 38799u},  {"pgscan_kswapd", suffices_ ? 0u : 193139u},
+                      {"pgscan_direct", suffices_ ? 0u : 39321u},   {"kswapd_low_wmark_hit_quickly", suffices_ ? 0u : 647u},
+                      {"pageoutrun", suffices_ ? 0u : 653u},        {"kmem_kswapd_wakes", suffices_ ? 0u : 648u},
+                      {"kmem_kswapd_vain_rounds", suffices_ ? 0u : 17u}, {"kmem_kswapd_surrenders", suffices_ ? 0u : 1u},
+                      {"kmem_kswapd_slept_us", suffices_ ? 0u : 551276u}, {"kmem_deadlocks", suffices_ ? 0u : 1u}};
+    std::uint64_t slept = 0;
+    for (sample& one : result_.samples) {
+      const std::uint64_t budget_free = one.budget_bytes - std::min(one.budget_bytes, one.charged_bytes + one.metadata_bytes);
+      one.free_bytes = budget_free;
+      one.min_bytes = 2 * mib;
+      one.low_bytes = 2 * mib + mib / 2;
+      one.high_bytes = 3 * mib;
+      slept += !suffices_ && budget_free < one.low_bytes ? 1 : 0;
+      one.sleeps = slept;
+    }
   }
 
   std::mt19937 random_;

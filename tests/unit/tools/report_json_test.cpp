@@ -58,6 +58,9 @@ const std::vector<std::string> documented_keys{"format",
                                                "cache_moment",
                                                "by_cache",
                                                "latency_ns",
+                                               "sleeps",
+                                               "shrinkers",
+                                               "vmstat",
                                                "failures",
                                                "samples",
                                                "block_caches",
@@ -105,6 +108,29 @@ TEST(report_json, holds_the_figures) {
   EXPECT_EQ(document["samples"]["charged_bytes"].size(), result.samples.size());
   EXPECT_EQ(document["block_maps"][3]["blocks"].size(), result.block_maps[3].blocks.size());
   EXPECT_EQ(document["failures"][0]["line"], result.failures[0].line);
+  EXPECT_EQ(document["sleeps"]["length_ns"]["count"], 421);
+  EXPECT_EQ(document["sleeps"]["by_end"][1]["name"], "exhausted");
+  EXPECT_EQ(document["sleeps"]["by_gfp"][0]["length_ns"]["p50"], result.sleeps.by_gfp[0].length_ns.percentile(50));
+  EXPECT_EQ(document["sleeps"]["by_cpu"][0]["served"], 295);
+  EXPECT_EQ(document["sleeps"]["by_pages"][1]["pages"], 72);
+  EXPECT_EQ(document["sleeps"]["wakes"][0], json::parse(R"({"waker": "CPU 1", "waker_thread": "replay-1", "cause": "page",
+                                                "sleeper": "CPU 0", "sleeper_thread": "replay-0", "wakes": 210, "slept_ns": 61000000})"));
+  EXPECT_EQ(document["shrinkers"][1], json::parse(R"({"name": "anonymous memory", "needs": "__GFP_IO", "count_calls": 8919,
+                                                      "scan_calls": 1581, "scanned": 50592, "freed": 50590, "deferred": 2})"));
+  EXPECT_EQ(document["vmstat"][1], json::parse(R"({"name": "pgsteal_kswapd", "count": 58627})"));
+  EXPECT_EQ(document["samples"]["low_bytes"][0], result.samples[0].low_bytes);
+  EXPECT_EQ(document["samples"]["sleeps"].back(), result.samples.back().sleeps);
+}
+
+TEST(report_json, reads_files_of_before_sleeps_were_shown) {
+  json document = to_json(report_fixture::scarce());
+  for (const char* const key : {"sleeps", "shrinkers", "vmstat"}) document.erase(key);
+  for (const char* const key : {"free_bytes", "min_bytes", "low_bytes", "high_bytes", "sleeps"}) document["samples"].erase(key);
+  const replay_result again = result_from_json(document.dump());
+  EXPECT_EQ(again.total.failed, report_fixture::scarce().total.failed);
+  EXPECT_EQ(again.sleeps.length_ns.count(), 0u);
+  EXPECT_TRUE(again.shrinkers.empty());
+  EXPECT_EQ(again.samples.back().low_bytes, 0u);
 }
 
 TEST(report_json, reads_back_what_it_wrote) {
@@ -122,6 +148,10 @@ TEST(report_json, reads_back_what_it_wrote) {
   EXPECT_EQ(again.samples.back().failed_by_class, result.samples.back().failed_by_class);
   EXPECT_EQ(again.latency_ns[3].percentile(99.9), result.latency_ns[3].percentile(99.9));
   EXPECT_EQ(again.by_cache[1].name, result.by_cache[1].name);
+  EXPECT_EQ(again.sleeps.by_gfp[1].length_ns.max(), result.sleeps.by_gfp[1].length_ns.max());
+  EXPECT_EQ(again.sleeps.wakes[2].cause, "object");
+  EXPECT_EQ(again.shrinkers[0].deferred, 3377u);
+  EXPECT_EQ(vmstat_of(again, "kmem_kswapd_wakes"), 648u);
 }
 
 TEST(report_json, largest_numbers_survive) {

@@ -92,11 +92,25 @@ bool read_earlier(const std::string& path, std::optional<report::replay_result>&
   }
 }
 
-// With --threads 1 nothing else runs, so that two runs count the same; unless the user wants it.
-bool goes_without_kswapd(const settings& wanted, const char* environment) {
-  const auto speaks_of_it = [](std::string_view text) { return text.find("vm.kswapd") != std::string_view::npos; };
-  return wanted.threads == 1 && !speaks_of_it(environment == nullptr ? "" : environment) &&
-         std::none_of(wanted.parameters.begin(), wanted.parameters.end(), speaks_of_it);
+// Parameters that a replay wants otherwise than programs do, unless the user speaks of them. With one thread nothing else runs, so that two
+// runs count the same, and nobody could end a sleep. With several, who may sleep does, for as long as others can get ahead meanwhile
+// (engine_options::window), and every sleep is recorded.
+std::vector<report::name_value> own_defaults(const settings& wanted, const char* environment) {
+  std::vector<report::name_value> out;
+  const auto add = [&](const char* name, const char* value) {
+    const auto speaks_of_it = [&](std::string_view text) { return text.find(name) != std::string_view::npos; };
+    if (!speaks_of_it(environment == nullptr ? "" : environment) &&
+        std::none_of(wanted.parameters.begin(), wanted.parameters.end(), speaks_of_it)) {
+      out.push_back({name, value});
+    }
+  };
+  if (wanted.threads == 1) {
+    add("vm.kswapd", "0");
+  } else {
+    add("vm.alloc_wait_ms", "10");
+  }
+  add("vm.sleep_record_ms", "0");
+  return out;
 }
 
 bool start_allocator(const settings& wanted) {
@@ -208,7 +222,7 @@ report::replay_result replay_all(const settings& wanted, engine& runner, const l
     const std::size_t middle = each.find('=');
     parameters.push_back({each.substr(0, middle), each.substr(middle + 1)});
   }
-  if (goes_without_kswapd(wanted, std::getenv("KMEM_CMDLINE"))) parameters.push_back({"vm.kswapd", "0"});
+  for (report::name_value& each : own_defaults(wanted, std::getenv("KMEM_CMDLINE"))) parameters.push_back(std::move(each));
   result.parameters.insert(result.parameters.begin(), parameters.begin(), parameters.end());
   for (const left_out& each : from.problems) result.errors.push_back({each.trace, each.line, each.text});
   result.total.errors += from.problems_total;
@@ -267,7 +281,7 @@ bool make_cmdline(const settings& from, const char* environment, std::string& cm
     }
     add(each);
   }
-  if (goes_without_kswapd(from, environment)) add("vm.kswapd=0");
+  for (const report::name_value& each : own_defaults(from, environment)) add(each.name + "=" + each.value);
   return true;
 }
 

@@ -26,7 +26,7 @@ struct settings {
 
 inline constexpr unsigned threads_max = 256;
 
-// The library's command line for these settings, KMEM_CMDLINE first; for one thread without kswapd, unless something speaks of it.
+// The library's command line for these settings, KMEM_CMDLINE first; what is set for a replay follows, unless something speaks of it.
 // Return: false with the reason.
 bool make_cmdline(const settings& from, const char* environment, std::string& cmdline, std::string& problem);
 

@@ -3,14 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <kmem/reclaim.hpp>
 
 namespace kmem::tool::replay {
 
 namespace {
 
-// As many pages as the kernel tries to reclaim at a time, so that not every allocation comes here.
-constexpr std::uint64_t batch_pages = 32;
+constexpr long batch_pages = 32;   // as many pages as the kernel scans at a time
+constexpr int seeks_of_pages = 4;  // due at a priority: 4 / seeks * count / 2^priority
 
 constexpr gfp_t needs_of(drop_sort sort) {
   switch (sort) {
@@ -24,12 +23,31 @@ constexpr gfp_t needs_of(drop_sort sort) {
   return gfp::io | gfp::fs;
 }
 
-}  // namespace
-
-drop_sort drop_sort_of(trace::gfp_bits gfp) {
-  if ((gfp & trace::gfp_bit::write) != 0) return drop_sort::file;
-  return (gfp & trace::gfp_bit::zero) != 0 ? drop_sort::swap : drop_sort::clean;
+const char* name_of(drop_sort sort) {
+  switch (sort) {
+    case drop_sort::clean:
+      return "clean page cache";
+    case drop_sort::swap:
+      return "anonymous memory";
+    case drop_sort::file:
+      return "dirty page cache";
+  }
+  return "";
 }
+
+const char* needs_text(drop_sort sort) {
+  switch (sort) {
+    case drop_sort::clean:
+      return "";
+    case drop_sort::swap:
+      return "__GFP_IO";
+    case drop_sort::file:
+      return "__GFP_IO|__GFP_FS";
+  }
+  return "";
+}
+
+}  // namespace
 
 droppable_pages::droppable_pages(shared_state& state) : state_(state) {
   for (const trace::request& each : state.work.requests) {
@@ -45,10 +63,18 @@ droppable_pages::~droppable_pages() { close(); }
 
 bool droppable_pages::open(std::string& problem) {
   for (std::size_t sort = 0; sort < drop_sorts; sort++) {
-    if (queues_[sort].capacity == 0) continue;
-    queues_[sort].number = register_reclaim({&queues_[sort], reclaim, needs_of(static_cast<drop_sort>(sort))});
-    if (queues_[sort].number >= 0) continue;
-    problem = fmt::format("a reclaim callback was refused with error {}", queues_[sort].number);
+    queue& each = queues_[sort];
+    if (each.capacity == 0) continue;
+    each.count_objects = count;
+    each.scan_objects = scan;
+    each.batch = batch_pages;
+    each.seeks = seeks_of_pages;
+    each.needs = needs_of(static_cast<drop_sort>(sort));
+    each.name = name_of(static_cast<drop_sort>(sort));
+    const int error = register_shrinker(each);
+    each.registered = error == 0;
+    if (each.registered) continue;
+    problem = fmt::format("a shrinker was refused with error {}", error);
     return false;
   }
   return true;
@@ -56,9 +82,39 @@ bool droppable_pages::open(std::string& problem) {
 
 void droppable_pages::close() {
   for (queue& each : queues_) {
-    if (each.number >= 0) unregister_reclaim(each.number);
-    each.number = -1;
+    if (each.registered) unregister_shrinker(each);
+    each.registered = false;
   }
+}
+
+std::uint64_t droppable_pages::calls() const {
+  std::uint64_t calls = 0;
+  for (const queue& each : queues_) calls += each.scans.load(std::memory_order_relaxed);
+  return calls;
+}
+
+std::uint64_t droppable_pages::dropped_pages() const {
+  std::uint64_t pages = 0;
+  for (const queue& each : queues_) pages += each.dropped.load(std::memory_order_relaxed);
+  return pages;
+}
+
+std::vector<report::shrinker_row> droppable_pages::rows() const {
+  std::vector<report::shrinker_row> out;
+  for (std::size_t sort = 0; sort < drop_sorts; sort++) {
+    const queue& from = queues_[sort];
+    if (from.capacity == 0) continue;
+    report::shrinker_row row;
+    row.name = name_of(static_cast<drop_sort>(sort));
+    row.needs = needs_text(static_cast<drop_sort>(sort));
+    row.count_calls = from.counts.load(std::memory_order_relaxed);
+    row.scan_calls = from.scans.load(std::memory_order_relaxed);
+    row.scanned = from.scanned.load(std::memory_order_relaxed);
+    row.freed = from.dropped.load(std::memory_order_relaxed);
+    row.deferred = from.registered ? 0 : from.nr_deferred;
+    out.push_back(std::move(row));
+  }
+  return out;
 }
 
 void droppable_pages::add(trace::request_index request) {
@@ -87,22 +143,33 @@ std::uint64_t droppable_pages::drop(trace::request_index request) {
   free_memory(state_, request, memory);
   const std::uint64_t pages = std::uint64_t{1} << from.order;
   state_.figures.sub_live(from.size);
-  state_.figures.droppable_bytes.fetch_sub(from.size, std::memory_order_relaxed);
-  dropped_pages_.fetch_add(pages, std::memory_order_relaxed);
+  state_.figures.sub_droppable(from);
   return pages;
 }
 
-std::uint64_t droppable_pages::reclaim(void* context, gfp_t, std::uint64_t nr_pages) noexcept {
-  queue& from = *static_cast<queue*>(context);
-  from.owner->calls_.fetch_add(1, std::memory_order_relaxed);
-  const std::uint64_t wanted = std::max(nr_pages, batch_pages);
-  std::uint64_t freed = 0;
-  while (freed < wanted) {
+std::uint64_t droppable_pages::count(shrinker* self, shrink_control*) noexcept {
+  queue& from = *static_cast<queue*>(self);
+  from.counts.fetch_add(1, std::memory_order_relaxed);
+  const auto sort = static_cast<std::size_t>(&from - from.owner->queues_.data());
+  const std::uint64_t pages = from.owner->state_.figures.droppable_bytes[sort].load(std::memory_order_relaxed) / page_bytes;
+  return pages != 0 ? pages : shrink_empty;
+}
+
+// Requests that the trace has freed meanwhile are passed over: they were not counted either.
+std::uint64_t droppable_pages::scan(shrinker* self, shrink_control* control) noexcept {
+  queue& from = *static_cast<queue*>(self);
+  from.scans.fetch_add(1, std::memory_order_relaxed);
+  std::uint64_t dropped = 0;
+  while (dropped < control->nr_to_scan) {
     const trace::request_index request = oldest(from);
     if (request == trace::no_request) break;
-    freed += from.owner->drop(request);
+    dropped += from.owner->drop(request);
   }
-  return freed;
+  if (dropped == 0) return shrink_stop;
+  control->nr_scanned = dropped;
+  from.scanned.fetch_add(dropped, std::memory_order_relaxed);
+  from.dropped.fetch_add(dropped, std::memory_order_relaxed);
+  return dropped;
 }
 
 }  // namespace kmem::tool::replay

@@ -90,6 +90,8 @@ void engine::run(const std::function<bool(const engine_progress&)>& report) {
   rows_.snapshot();  // learns how large objects are here
   sampler_.set_base(total_);
   sampler_.start();
+  vmstat_before_ = read_vmstat();
+  sleeps_before_ = long_sleeps_total();
   for (std::size_t trace = 0; trace < work_.traces.size() && completed_; trace++) run_trace(trace, report);
   wall_ns_ = now_ns() - start;
   finish();
@@ -98,7 +100,7 @@ void engine::run(const std::function<bool(const engine_progress&)>& report) {
 void engine::run_trace(std::size_t trace, const std::function<bool(const engine_progress&)>& report) {
   const planned_trace& about = work_.traces[trace];
   const auto dealt = deal_requests(work_, about.first, about.end, options_.threads);
-  const auto points = sample_points(work_, about.first, about.end, sampler::samples_wanted / work_.traces.size() + 1);
+  const auto points = sample_points(work_, about.first, about.end, options_.samples / work_.traces.size() + 1);
   gate order(options_.threads, options_.window, points, state_.stop);
   std::vector<std::unique_ptr<worker>> workers;
   std::vector<worker*> watched;
@@ -146,13 +148,15 @@ void engine::free_what_is_left(const planned_trace& trace) {
     if (options_.verify && work_.requests[index].size != 0) verify_contents(state_, index, memory, "at the end of the trace");
     free_memory(state_, index, memory);
     state_.figures.sub_live(work_.requests[index].size);
-    if (work_.requests[index].droppable) state_.figures.droppable_bytes.fetch_sub(work_.requests[index].size);
+    if (work_.requests[index].droppable) state_.figures.sub_droppable(work_.requests[index]);
     left_objects_++;
     left_bytes_ += work_.requests[index].size;
   }
 }
 
 void engine::finish() {
+  vmstat_after_ = read_vmstat();
+  sleeps_after_ = long_sleeps_total();
   droppable_.close();
   cache_rows::destroy(state_.caches);
   drain();

@@ -60,6 +60,10 @@ class engine {
   tally total_;
   std::uint64_t charged_before_bytes_ = 0;  // before the caches were made
   std::uint64_t violations_before_ = 0;
+  std::vector<report::name_count> vmstat_before_;
+  std::vector<report::name_count> vmstat_after_;
+  std::uint64_t sleeps_before_ = 0;  // records of sleeps
+  std::uint64_t sleeps_after_ = 0;
   std::uint64_t wall_ns_ = 0;
   std::uint64_t left_objects_ = 0;
   std::uint64_t left_bytes_ = 0;

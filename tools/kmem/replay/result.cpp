@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "engine.hpp"
+#include "sleeps.hpp"
 
 namespace kmem::tool::replay {
 
@@ -104,6 +106,21 @@ void fill_totals(const plan& work, const tally& total, report::totals& out) {
   out.late_frees_of_dropped = total.late_frees;
 }
 
+// Texts of vmstat that are not counts of events.
+bool is_gauge(std::string_view name) { return name.starts_with("nr_") || name == "kmem_charged" || name == "kmem_metadata"; }
+
+std::vector<report::name_count> growth(const std::vector<report::name_count>& before, const std::vector<report::name_count>& after) {
+  std::vector<report::name_count> out;
+  for (const report::name_count& each : after) {
+    if (is_gauge(each.name)) continue;
+    const auto found =
+        std::find_if(before.begin(), before.end(), [&](const report::name_count& one) { return one.name == each.name; });
+    const std::uint64_t from = found == before.end() ? 0 : found->count;
+    out.push_back({each.name, each.count > from ? each.count - from : 0});
+  }
+  return out;
+}
+
 // What was done differently from the trace, and how often.
 void fill_notes(const plan& work, const tally& total, std::uint64_t clock_cost_ns, std::vector<report::name_value>& out) {
   const auto note = [&](const char* name, std::uint64_t count) {
@@ -153,6 +170,9 @@ report::replay_result engine::result() const {
   fill_kinds(work_, total_, out);
   fill_flags(work_, total_, out);
   out.latency_ns = total_.latency;
+  out.sleeps = sum_up_sleeps(work_, total_.sleeps, options_.threads, sleeps_after_ - sleeps_before_);
+  out.shrinkers = droppable_.rows();
+  out.vmstat = growth(vmstat_before_, vmstat_after_);
   out.failures = total_.failures;
   std::stable_sort(out.failures.begin(), out.failures.end(), [](const report::failure_record& left, const report::failure_record& right) {
     return std::pair(left.trace, left.line) < std::pair(right.trace, right.line);

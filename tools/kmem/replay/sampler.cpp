@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace kmem::tool::replay {
 
@@ -104,6 +105,15 @@ std::vector<std::string> text_lines(std::size_t (*text)(char*, std::size_t) noex
   return lines;
 }
 
+std::vector<report::name_count> read_vmstat() {
+  std::vector<report::name_count> out;
+  for (const std::string& line : text_lines(vmstat_text)) {
+    const std::size_t middle = line.find(' ');
+    if (middle != std::string::npos) out.push_back({line.substr(0, middle), std::strtoull(line.c_str() + middle, nullptr, 10)});
+  }
+  return out;
+}
+
 std::int32_t sampler::cache_number(const std::string& name) {
   if (name.empty()) return -1;
   const auto found = std::find(block_caches.begin(), block_caches.end(), name);
@@ -158,12 +168,20 @@ void sampler::take_sample(trace::request_index next, std::uint64_t time_ns, cons
   now.budget_bytes = figures.info.limit_bytes;
   now.free_present_bytes = figures.info.free_present_bytes + figures.info.cpu_list_bytes;
   now.reserve_bytes = figures.info.reserve_bytes;
+  for (unsigned zone = 0; zone < figures.info.nr_zones; zone++) {
+    const zone_info& each = figures.info.zones[zone];
+    now.free_bytes += each.free_pages * page_bytes;
+    now.min_bytes += each.min_pages * page_bytes;
+    now.low_bytes += each.low_pages * page_bytes;
+    now.high_bytes += each.high_pages * page_bytes;
+  }
   now.arena_resident_bytes = figures.resident_bytes;
-  now.droppable_bytes = state_.figures.droppable_bytes.load(std::memory_order_relaxed);
+  now.droppable_bytes = state_.figures.all_droppable_bytes();
   now.dropped_bytes = droppable_.dropped_pages() * page_bytes;
   now.failed_by_class.resize(state_.work.gfp_classes.size());
   const auto add = [&](const tally& counts) {
     now.failed += counts.failed;
+    now.sleeps += counts.sleeps.size();
     for (std::size_t row = 0; row < now.failed_by_class.size(); row++) now.failed_by_class[row] += counts.failed_by_class[row];
   };
   if (base_ != nullptr) add(*base_);

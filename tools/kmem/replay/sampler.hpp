@@ -36,7 +36,6 @@ std::vector<std::string> broken_promises(const memory_figures& figures, bool wit
 
 class sampler : public sample_taker {
  public:
-  static constexpr std::size_t samples_wanted = 1000;
   static constexpr std::size_t maps_wanted = 30;
 
   sampler(shared_state& state, cache_rows& rows, droppable_pages& droppable) : state_(state), rows_(rows), droppable_(droppable) {}
@@ -76,6 +75,9 @@ class sampler : public sample_taker {
   std::uint64_t captured_bytes_ = 0;
   report::block_snapshot peak_map_;
 };
+
+// The counters of the library's vmstat, by name.
+std::vector<report::name_count> read_vmstat();
 
 // The lines of one of the library's texts.
 std::vector<std::string> text_lines(std::size_t (*text)(char*, std::size_t) noexcept);

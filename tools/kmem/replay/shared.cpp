@@ -6,6 +6,11 @@
 
 namespace kmem::tool::replay {
 
+drop_sort drop_sort_of(trace::gfp_bits gfp) {
+  if ((gfp & trace::gfp_bit::write) != 0) return drop_sort::file;
+  return (gfp & trace::gfp_bit::zero) != 0 ? drop_sort::swap : drop_sort::clean;
+}
+
 void* bytes_of(const trace::request& request, void* memory) {
   return request.kind == trace::request_kind::pages ? page_address(static_cast<const page*>(memory)) : memory;
 }

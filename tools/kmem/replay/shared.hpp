@@ -2,6 +2,7 @@
 
 // What the threads of a replay share.
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -48,14 +49,20 @@ struct engine_options {
   bool verify = false;
   bool keep_going = false;
   trace::request_index window = 1024;  // how far a thread may be ahead of the slowest, in requests
+  std::size_t samples = 1000;           // about so many are taken
   replay_hooks hooks;
 };
+
+// What is to be done to get droppable pages back, see droppable.hpp.
+enum class drop_sort : std::uint8_t { clean, swap, file };
+inline constexpr std::size_t drop_sorts = 3;
+drop_sort drop_sort_of(trace::gfp_bits gfp);
 
 // Figures that are read while the threads run.
 struct live_figures {
   std::atomic<std::uint64_t> live_bytes{0};  // asked for by what is live
   std::atomic<std::uint64_t> live_peak_bytes{0};
-  std::atomic<std::uint64_t> droppable_bytes{0};
+  std::array<std::atomic<std::uint64_t>, drop_sorts> droppable_bytes{};
   std::atomic<std::uint64_t> failed{0};
 
   void add_live(std::uint64_t bytes) {
@@ -65,6 +72,17 @@ struct live_figures {
     }
   }
   void sub_live(std::uint64_t bytes) { live_bytes.fetch_sub(bytes, std::memory_order_relaxed); }
+  void add_droppable(const trace::request& allocation) {
+    droppable_bytes[static_cast<std::size_t>(drop_sort_of(allocation.gfp))].fetch_add(allocation.size, std::memory_order_relaxed);
+  }
+  void sub_droppable(const trace::request& allocation) {
+    droppable_bytes[static_cast<std::size_t>(drop_sort_of(allocation.gfp))].fetch_sub(allocation.size, std::memory_order_relaxed);
+  }
+  std::uint64_t all_droppable_bytes() const {
+    std::uint64_t sum = 0;
+    for (const auto& each : droppable_bytes) sum += each.load(std::memory_order_relaxed);
+    return sum;
+  }
 };
 
 struct shared_state {

@@ -23,6 +23,7 @@ void tally::merge(const tally& other) {
     by_kind[kind].bytes += other.by_kind[kind].bytes;
   }
   failures.insert(failures.end(), other.failures.begin(), other.failures.end());
+  sleeps.insert(sleeps.end(), other.sleeps.begin(), other.sleeps.end());
   allocs += other.allocs;
   frees += other.frees;
   failed += other.failed;

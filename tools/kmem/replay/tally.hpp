@@ -59,6 +59,19 @@ struct kind_tally {
   std::uint64_t bytes = 0;
 };
 
+// An allocation that slept for memory.
+struct noted_sleep {
+  std::uint64_t slept_ns = 0;
+  std::uint64_t pages = 0;  // it waited for
+  std::uint16_t gfp = 0;    // in plan::gfps
+  std::uint16_t cpu = 0;    // of the trace
+  unsigned thread = 0;
+  std::int32_t waker_id = 0;      // 0: nobody woke it
+  std::array<char, 16> waker{};   // name of the thread that did
+  std::string_view cause;         // what that thread did; names are the library's: they stay
+  std::string_view end;           // how the sleep ended
+};
+
 struct tally {
   static constexpr std::size_t failures_kept = 1000;
 
@@ -77,6 +90,7 @@ struct tally {
   std::array<report::latency_histogram, report::latency_path_count> latency;
   std::array<kind_tally, trace::event_kind_count> by_kind;
   std::vector<report::failure_record> failures;  // the first ones of this thread
+  std::vector<noted_sleep> sleeps;
 
   std::uint64_t allocs = 0;
   std::uint64_t frees = 0;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -88,6 +89,7 @@ worker::worker(shared_state& state, cache_rows& rows, droppable_pages& droppable
 
 void worker::run(gate& order, sample_taker& samples, std::span<const trace::request_index> requests) {
   pthread_setname_np(pthread_self(), thread_name(number_).c_str());
+  thread_id_ = gettid();
   for (const trace::request_index index : requests) {
     gate::turn turn = order.enter(number_, index);
     while (turn == gate::turn::sample) {
@@ -147,6 +149,7 @@ void* worker::call(const trace::request& request, gfp_t gfp) const {
 void worker::allocate(trace::request_index index, const trace::request& request) {
   const gfp_t mask = mask_of(request);
   const std::uint64_t failures_before = failures_total();
+  const std::uint64_t sleeps_before = long_sleeps_total();
   void* memory = nullptr;
   std::uint64_t took = 0;
   {
@@ -157,6 +160,7 @@ void worker::allocate(trace::request_index index, const trace::request& request)
     memory = call(request, mask);
     took = time_since(start);
   }
+  if (long_sleeps_total() != sleeps_before) note_sleeps(index, request, sleeps_before);
   const alloc_path path = memory == nullptr ? alloc_path::chain : deepest_alloc_path();
   counts_.latency[static_cast<std::size_t>(path)].record(took);
   gfp_tally& by_gfp = counts_.by_gfp[state_.work.gfp_of[index]];
@@ -193,7 +197,7 @@ void worker::served(trace::request_index index, const trace::request& request, v
     timed_free(index, request, memory);
     return;
   }
-  if (request.droppable) state_.figures.droppable_bytes.fetch_add(request.size, std::memory_order_relaxed);
+  if (request.droppable) state_.figures.add_droppable(request);
   state_.slots[index].store(memory, std::memory_order_release);  // pairs: replay_slot
   if (request.droppable) droppable_.add(index);
 }
@@ -251,6 +255,25 @@ void worker::failed(trace::request_index index, const trace::request& request, s
   if (counts_.failures.size() < tally::failures_kept) keep_failure(index, request, step, why);
 }
 
+// An allocation may sleep more than once. Records that others have pushed out are missed; the engine notices.
+void worker::note_sleeps(trace::request_index index, const trace::request& request, std::uint64_t sleeps_before) {
+  long_sleep found;
+  for (std::uint64_t sequence = sleeps_before + 1; sequence <= long_sleeps_total(); sequence++) {
+    if (!read_long_sleep(sequence, found) || found.thread_id != thread_id_) continue;
+    noted_sleep note;
+    note.slept_ns = found.slept_ns;
+    note.pages = found.pages;
+    note.gfp = state_.work.gfp_of[index];
+    note.cpu = request.cpu;
+    note.thread = number_;
+    note.waker_id = found.waker_id;
+    std::copy(std::begin(found.waker), std::end(found.waker), note.waker.begin());
+    note.cause = found.cause;
+    note.end = found.end;
+    counts_.sleeps.push_back(note);
+  }
+}
+
 void worker::keep_failure(trace::request_index index, const trace::request& request, const char* step, const allocation_failure& why) {
   report::failure_record record;
   const planned_gfp& gfp = state_.work.gfps[state_.work.gfp_of[index]];
@@ -287,7 +310,7 @@ void worker::free(trace::request_index, const trace::request& request) {
     counts_.late_frees++;
   } else {
     if (!request.implied) counts_.by_kind[static_cast<std::size_t>(request.from)].bytes += request.size;
-    if (request.droppable) state_.figures.droppable_bytes.fetch_sub(request.size, std::memory_order_relaxed);
+    if (request.droppable) state_.figures.sub_droppable(state_.work.requests[request.target]);
     timed_free(request.target, request, memory);
   }
 }

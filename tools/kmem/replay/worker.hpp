@@ -41,6 +41,7 @@ class worker {
   gfp_t mask_of(const trace::request& request);
   void* call(const trace::request& request, gfp_t gfp) const;
   bool find_failure(std::uint64_t before, allocation_failure& found) const;
+  void note_sleeps(trace::request_index index, const trace::request& request, std::uint64_t sleeps_before);
   void keep_failure(trace::request_index index, const trace::request& request, const char* step, const allocation_failure& why);
   std::uint64_t time_since(std::uint64_t start) const;
   outcome_tally& context_cell(trace::request_index index, const trace::request& request);
@@ -49,6 +50,7 @@ class worker {
   cache_rows& rows_;
   droppable_pages& droppable_;
   unsigned number_;
+  std::int32_t thread_id_ = 0;
   tally counts_;
 };
 

@@ -73,7 +73,8 @@ template <typename Value>
     return std::string(to_string(value));
   } else if constexpr (std::same_as<Value, latency_histogram>) {
     return histogram_to_json(value);
-  } else if constexpr (std::same_as<Value, std::vector<name_count>> || std::same_as<Value, std::vector<name_value>>) {
+  } else if constexpr (std::same_as<Value, std::vector<name_count>> || std::same_as<Value, std::vector<name_value>> ||
+                       std::same_as<Value, std::vector<sleep_row>> || std::same_as<Value, std::vector<wake_row>>) {
     json out = json::array();
     for (const auto& one : value) {
       out.push_back(row_to_json(one));
@@ -148,6 +149,7 @@ class column_writer {
   json columns = json::object();
   column_writer write(columns, samples);
   visit_sample_columns(write);
+  visit_later_sample_columns(write);
   return columns;
 }
 
@@ -181,6 +183,8 @@ class reader {
     }
     return *found;
   }
+
+  [[nodiscard]] bool has(const char* key) const { return in_.contains(key); }
 
   template <typename Value>
   void operator()(const char* key, Value& value) const {
@@ -370,6 +374,9 @@ json to_json(const replay_result& result) {
     latency[std::string(to_string(static_cast<latency_path>(path)))] = histogram_to_json(result.latency_ns[path]);
   }
   out["latency_ns"] = std::move(latency);
+  out["sleeps"] = row_to_json(result.sleeps);
+  out["shrinkers"] = rows_to_json(result.shrinkers);
+  out["vmstat"] = rows_to_json(result.vmstat);
   out["failures"] = rows_to_json(result.failures);
   out["samples"] = samples_to_json(result.samples);
   write("block_caches", result.block_caches);
@@ -414,10 +421,19 @@ replay_result result_from_json(std::string_view text) {
   for (std::size_t path = 0; path < latency_path_count; ++path) {
     latency(std::string(to_string(static_cast<latency_path>(path))).c_str(), result.latency_ns[path]);
   }
+  if (read.has("sleeps")) {
+    const reader sleeps(read.child("sleeps"), "sleeps");
+    visit_fields(sleeps, result.sleeps);
+    read("shrinkers", result.shrinkers);
+    read("vmstat", result.vmstat);
+  }
   read("failures", result.failures);
   const reader sample_columns(read.child("samples"), "samples");
   column_reader columns(sample_columns, result.samples);
   visit_sample_columns(columns);
+  if (sample_columns.has("sleeps")) {
+    visit_later_sample_columns(columns);
+  }
   read("block_caches", result.block_caches);
   for (const json& one : array_at(read.child("block_maps"), "block_maps")) {
     result.block_maps.push_back(block_map_from(one, fmt::format("block_maps[{}]", result.block_maps.size())));

@@ -10,8 +10,10 @@
 //   live_at_end_objects, live_at_end_bytes, charged_after_bytes,
 //   budget_bytes, charged_peak_bytes, live_peak_bytes, metadata_bytes (peak), arena_resident_peak_bytes,
 //   charged_peak_time_ns,
-//   gfp_classes, by_kind, by_gfp, by_context, cache_moment, by_cache, latency_ns, failures, samples, block_caches,
-//   block_columns, block_maps, slabinfo, buddyinfo, error_list.
+//   gfp_classes, by_kind, by_gfp, by_context, cache_moment, by_cache, latency_ns, sleeps, shrinkers, vmstat, failures,
+//   samples, block_caches, block_columns, block_maps, slabinfo, buddyinfo, error_list.
+// `sleeps` has length_ns, unrecorded, by_end, by_gfp, by_cpu, by_pages and wakes; `vmstat` pairs of name and count. Files without these
+// three are read as runs that did not sleep.
 // `by_kind`, `by_gfp`, `by_cache` and `latency_ns` are objects by name, in the order of the result. `samples` is an object of columns of
 // equal length. A block of a map is an array in the order of `block_columns`. A histogram has count, mean, min, p50,
 // p99, p99_9, max, sum and `buckets`, pairs of [smallest value, count]. Units are in the names; result.hpp has the

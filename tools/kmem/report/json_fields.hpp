@@ -102,6 +102,48 @@ void visit_fields(Visit& visit, Row& row) {
   visit("pages_per_slab", row.pages_per_slab);
 }
 
+template <typename Visit, row_of<sleep_row> Row>
+void visit_fields(Visit& visit, Row& row) {
+  visit("name", row.name);
+  visit("sleeps", row.sleeps);
+  visit("served", row.served);
+  visit("pages", row.pages);
+  visit("length_ns", row.length_ns);
+}
+
+template <typename Visit, row_of<wake_row> Row>
+void visit_fields(Visit& visit, Row& row) {
+  visit("waker", row.waker);
+  visit("waker_thread", row.waker_thread);
+  visit("cause", row.cause);
+  visit("sleeper", row.sleeper);
+  visit("sleeper_thread", row.sleeper_thread);
+  visit("wakes", row.wakes);
+  visit("slept_ns", row.slept_ns);
+}
+
+template <typename Visit, row_of<sleep_figures> Row>
+void visit_fields(Visit& visit, Row& row) {
+  visit("length_ns", row.length_ns);
+  visit("unrecorded", row.unrecorded);
+  visit("by_end", row.by_end);
+  visit("by_gfp", row.by_gfp);
+  visit("by_cpu", row.by_cpu);
+  visit("by_pages", row.by_pages);
+  visit("wakes", row.wakes);
+}
+
+template <typename Visit, row_of<shrinker_row> Row>
+void visit_fields(Visit& visit, Row& row) {
+  visit("name", row.name);
+  visit("needs", row.needs);
+  visit("count_calls", row.count_calls);
+  visit("scan_calls", row.scan_calls);
+  visit("scanned", row.scanned);
+  visit("freed", row.freed);
+  visit("deferred", row.deferred);
+}
+
 template <typename Visit, row_of<described_error> Row>
 void visit_fields(Visit& visit, Row& row) {
   visit("trace", row.trace);
@@ -167,6 +209,16 @@ void visit_sample_columns(Visit& visit) {
   visit("dropped_bytes", &sample::dropped_bytes);
   visit("failed", &sample::failed);
   visit("failed_by_class", &sample::failed_by_class);
+}
+
+// Columns that files of earlier versions do not have.
+template <typename Visit>
+void visit_later_sample_columns(Visit& visit) {
+  visit("free_bytes", &sample::free_bytes);
+  visit("min_bytes", &sample::min_bytes);
+  visit("low_bytes", &sample::low_bytes);
+  visit("high_bytes", &sample::high_bytes);
+  visit("sleeps", &sample::sleeps);
 }
 
 }  // namespace kmem::tool::report

@@ -74,6 +74,27 @@ std::uint64_t slab_waste_bytes(const cache_row& row) noexcept {
 
 double slab_waste_percent(const cache_row& row) noexcept { return percent(slab_waste_bytes(row), slab_bytes(row)); }
 
+std::uint64_t vmstat_of(const replay_result& result, std::string_view name) noexcept {
+  for (const name_count& one : result.vmstat) {
+    if (one.name == name) {
+      return one.count;
+    }
+  }
+  return 0;
+}
+
+const sample* lowest_reserve(const replay_result& result) noexcept {
+  const sample* lowest = nullptr;
+  bool any = false;
+  for (const sample& one : result.samples) {
+    any = any || one.reserve_bytes != 0;
+    if (lowest == nullptr || one.reserve_bytes < lowest->reserve_bytes) {
+      lowest = &one;
+    }
+  }
+  return any ? lowest : nullptr;
+}
+
 std::string title_of(const replay_result& result) {
   if (!result.title.empty()) {
     return result.title;

@@ -132,10 +132,55 @@ struct sample {
   std::uint64_t free_present_bytes = 0;        // free pages that are still backed
   std::uint64_t reserve_bytes = 0;             // depth of the reserve
   std::uint64_t arena_resident_bytes = 0;      // as the operating system sees it; 0 when not measured at this sample
-  std::uint64_t droppable_bytes = 0;           // registered with the reclaim callback and still held
+  std::uint64_t free_bytes = 0;                // as the watermarks count, all zones; the next three are theirs
+  std::uint64_t min_bytes = 0;                 // GFP_KERNEL stops here
+  std::uint64_t low_bytes = 0;                 // kswapd is woken below it
+  std::uint64_t high_bytes = 0;                // and reclaims up to here
+  std::uint64_t sleeps = 0;                    // so far
+  std::uint64_t droppable_bytes = 0;           // of the shrinkers, and still held
   std::uint64_t dropped_bytes = 0;             // reclaimed so far
   std::uint64_t failed = 0;                    // so far
   std::vector<std::uint64_t> failed_by_class;  // so far, parallel to replay_result::gfp_classes; may be left empty
+};
+
+// Sleeps that have something in common.
+struct sleep_row {
+  std::string name;          // gfp flags; "CPU 1" of the trace; "1 page"; how they ended
+  std::uint64_t sleeps = 0;  // an allocation may sleep more than once
+  std::uint64_t served = 0;  // of them; the others ended without memory
+  std::uint64_t pages = 0;   // that were waited for, sum
+  latency_histogram length_ns;
+};
+
+// Who woke whom, how often: the thread that gave the sleeper its last turn.
+struct wake_row {
+  std::string waker;           // "CPU 1", "kswapd", another thread's name; "nobody": the sleeper found memory itself, or gave up
+  std::string waker_thread;    // empty: nobody
+  std::string cause;           // what it did: "page" (freed pages), "object", "reclaim", ...: kmem::long_sleep::cause
+  std::string sleeper;         // "CPU 0"
+  std::string sleeper_thread;  // of the replay
+  std::uint64_t wakes = 0;
+  std::uint64_t slept_ns = 0;
+};
+
+struct sleep_figures {
+  latency_histogram length_ns;     // its count is the number of sleeps
+  std::uint64_t unrecorded = 0;    // sleeps whose record was lost to others
+  std::vector<sleep_row> by_end;   // "served", "exhausted" (vm.alloc_wait_ms), "timed_out", "interrupted", "stopped"
+  std::vector<sleep_row> by_gfp;   // the longest first, as the next three
+  std::vector<sleep_row> by_cpu;   // of the trace
+  std::vector<sleep_row> by_pages;
+  std::vector<wake_row> wakes;     // the most frequent first
+};
+
+struct shrinker_row {
+  std::string name;
+  std::string needs;              // flags without which it is left out
+  std::uint64_t count_calls = 0;  // asked how many objects there are
+  std::uint64_t scan_calls = 0;   // asked to free some of them: batches
+  std::uint64_t scanned = 0;      // objects looked at; here an object is a page
+  std::uint64_t freed = 0;
+  std::uint64_t deferred = 0;  // objects that were due at the end and made no batch
 };
 
 enum class block_owner : std::uint8_t {
@@ -182,9 +227,9 @@ struct totals {
   std::uint64_t null_frees = 0;            // kfree(NULL)
   std::uint64_t skipped_pages_events = 0;  // page events that belong to a slab or a large kmalloc
   std::uint64_t requested_bytes = 0;       // by all tried allocations
-  std::uint64_t dropped_pages = 0;         // reclaimed through the callback
+  std::uint64_t dropped_pages = 0;         // reclaimed by shrinkers
   std::uint64_t dropped_bytes = 0;
-  std::uint64_t reclaim_calls = 0;          // times the callback was asked
+  std::uint64_t reclaim_calls = 0;          // times a shrinker was asked to scan
   std::uint64_t late_frees_of_dropped = 0;  // frees of what had been dropped, ignored
   std::uint64_t errors = 0;                 // pattern mismatches and other inconsistencies
   std::uint64_t live_at_end_objects = 0;    // never freed by the trace
@@ -220,6 +265,9 @@ struct replay_result {
   std::vector<kind_row> by_kind;
   std::vector<gfp_row> by_gfp;
   std::vector<context_row> by_context;
+  sleep_figures sleeps;
+  std::vector<shrinker_row> shrinkers;
+  std::vector<name_count> vmstat;        // by how much the counters grew in the replay; names are those of the library's vmstat
   std::vector<failure_record> failures;  // the first ones; total.failed has the number
   std::string cache_moment;              // when the rows below were taken: "at the charged peak", "at the end"
   std::vector<cache_row> by_cache;
@@ -246,6 +294,12 @@ struct replay_result {
 [[nodiscard]] std::uint64_t slab_bytes(const cache_row& row) noexcept;
 [[nodiscard]] std::uint64_t slab_waste_bytes(const cache_row& row) noexcept;
 [[nodiscard]] double slab_waste_percent(const cache_row& row) noexcept;
+
+// How much a counter of vmstat grew; 0 for one that is not there.
+[[nodiscard]] std::uint64_t vmstat_of(const replay_result& result, std::string_view name) noexcept;
+
+// The sample with the smallest reserve, the first of several; nullptr when there never was one.
+[[nodiscard]] const sample* lowest_reserve(const replay_result& result) noexcept;
 
 // The title, or one made from trace names and budget when there is none.
 [[nodiscard]] std::string title_of(const replay_result& result);
