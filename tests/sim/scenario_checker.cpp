@@ -35,7 +35,7 @@ struct object_census {
 
 class picture {
  public:
-  explicit picture(machine& m) : m_(m) {
+  picture(machine& m, bool give_back) : m_(m), give_back_(give_back) {
     for (unsigned i = 0; i < nr_zones; ++i) draw_zone(i);
     count_objects();
     for (unsigned i = 0; i < nr_zones; ++i) draw_lists(i);
@@ -239,7 +239,7 @@ class picture {
     const uint64_t managed = managed_after(number, c.cost);
     if (!can_pay(c.cost, blocks) || managed < p.taken || managed - p.taken < n + floor_of(number, mask)) return false;
     uint64_t room = managed > p.committed ? managed - p.committed : 0;
-    if (blocks && !p.fixed && n > 1) room += p.present - c.present;
+    if (blocks && give_back_ && !p.fixed && n > 1) room += p.present - c.present;
     return c.absent <= room;
   }
 
@@ -288,6 +288,7 @@ class picture {
   }
 
   machine& m_;
+  const bool give_back_;
   zone_picture zones_[nr_zones];
   object_census objects_;
   std::set<uint32_t> unlisted_;
@@ -336,8 +337,8 @@ unsigned zone_number_of(const machine& m, const void* address) {
   return nr_zones;
 }
 
-std::string left_over(machine& m, const ask& asked) {
-  const picture now(m);
+std::string left_over(machine& m, const ask& asked, bool give_back) {
+  const picture now(m, give_back);
   if (asked.kind == ask::what::block) return now.pages_for_request(asked.gfp, asked.pages, true);
   if (asked.kind == ask::what::run) return now.pages_for_request(asked.gfp, asked.pages, std::has_single_bit(asked.pages));
   return object_left(m, now, asked);

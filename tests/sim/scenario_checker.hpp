@@ -28,7 +28,8 @@ struct ask {
 };
 
 /// What a request that got NULL could have had. Empty: nothing. Context: nobody else runs (simulation::run_alone).
-std::string left_over(machine& m, const ask& asked);
+/// `give_back`: what it could have had by giving scattered pages back counts as well.
+std::string left_over(machine& m, const ask& asked, bool give_back = true);
 /// The same for a request of one page from a handler that interrupted the allocator, which may take no lock: only the reserve counts.
 std::string left_over_in_reserve(machine& m, const ask& asked);
 

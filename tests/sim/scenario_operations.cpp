@@ -189,6 +189,13 @@ char* core_world::perform(const ask& asked) {
   return enter(h, zones);
 }
 
+char* core_world::perform_for(actor& me, const ask& asked, const ask& effective) {
+  me.asked = &effective;
+  char* const begin = perform(asked);
+  me.asked = nullptr;
+  return begin;
+}
+
 void core_world::allocate(actor& me) {
   const ask asked = random_ask(me);
   const bool alone = percent(35);
@@ -202,12 +209,14 @@ void core_world::allocate(actor& me) {
   if (has(asked.gfp, gfp::direct_reclaim) && percent(6)) {
     const memalloc_nofs_scope scope;
     effective.gfp = current_gfp(asked.gfp);
-    begin = perform(asked);
+    begin = perform_for(me, asked, effective);
   } else if (!has(asked.gfp, gfp::direct_reclaim) && percent(50)) {
     const preempt_guard guard;
-    begin = perform(asked);
+    me.atomic = true;
+    begin = perform_for(me, asked, asked);
+    me.atomic = false;
   } else {
-    begin = perform(asked);
+    begin = perform_for(me, asked, asked);
   }
   const bool exact = alone && simulation::runs_alone() && nr_platform_failures_ == failures_before;
   if (begin != nullptr)

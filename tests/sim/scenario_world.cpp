@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 namespace kmem::sim_test {
 namespace {
@@ -34,16 +35,19 @@ core_world::core_world(world& w, const load& wanted, coverage& seen) : w_(w), lo
   for (int i = 0; i < load_.nr_tasks; ++i) {
     auto& me = w.make<actor>();
     me.number = i;
-    me.reclaimable.owner = this;
+    me.reclaimable.owner = me.shrinkable.owner = me.oom.owner = this;
     actors_.push_back(&me);
-    const int task = w.spawn("actor" + std::to_string(i), [this, &me] { run_actor(me); });
-    if (load_.handlers && i % 2 == 0) w.set_handler(task, [this, &me] { run_handler(me); });
+    me.task = w.spawn("actor" + std::to_string(i), [this, &me] { run_actor(me); });
+    if (load_.handlers && i % 2 == 0) w.set_handler(me.task, [this, &me] { run_handler(me); });
   }
-  nr_inside_ = load_.nr_tasks;
+  nr_inside_ = nr_actors_ = load_.nr_tasks;
+  if (load_.chain != 0) make_pools();
+  if (load_.judged) w.spawn("judge", [this] { run_judge(); });
   w.at_end([this] { end_of_world(); });
   if (percent(load_.tight)) take_ballast();
   hooked = this;
   simulation::set_fail_hook(fail_platform_call);
+  if (load_.judged) simulation::set_sleep_hook(on_sleep);
   ready_ = true;
 }
 
@@ -82,14 +86,15 @@ void core_world::wake_gate() {
   plat::futex_wake(&gate_word_, 1 << 30);
 }
 
-bool core_world::close_gate() {
+bool core_world::close_gate(int own) {
   if (gate_closed_) return false;
   gate_closed_ = true;
   const uint64_t deadline = plat::now_ns() + gate_patience_ns;
-  while (nr_inside_ > 1) {
+  const auto busy = [&] { return nr_inside_ - nr_asleep() > own || !simulation::services_sleep(); };
+  while (busy()) {
     const uint32_t word = gate_word_;
     plat::futex_wait(&gate_word_, word, gate_patience_ns / 4);
-    if (nr_inside_ > 1 && plat::now_ns() > deadline) {  // somebody sleeps until memory is freed
+    if (busy() && plat::now_ns() > deadline) {
       open_gate();
       return false;
     }
@@ -129,6 +134,7 @@ void core_world::run_actor(actor& me) {
 
 void core_world::one_operation(actor& me) {
   if (percent(me.grows ? 2 : 8)) me.grows = !me.grows;
+  if (percent(load_.chain)) return chain_operation(me);
   const uint64_t dice = roll(100);
   if (load_.narrow && dice >= 70 && dice < 88) return maintain(me);
   if (dice < 60) return percent(me.grows ? load_.greed : 100 - load_.greed) ? allocate(me) : free_one(me);
@@ -147,6 +153,7 @@ void core_world::one_operation(actor& me) {
 void core_world::finish_actor(actor& me) {
   me.ending = true;
   if (me.reclaimable.number >= 0) toggle_callback(me);
+  finish_chain(me);
   while (!me.held.empty()) free_one(me);
   while (!me.held_by_handler.empty()) {
     char* const begin = me.held_by_handler.back();
@@ -156,15 +163,20 @@ void core_world::finish_actor(actor& me) {
   while (!mailbox_.empty()) take_over();
   if (me.own_cache != nullptr) toggle_cache(me);
   --nr_inside_;
+  --nr_actors_;
   wake_gate();
+  if (load_.judged) plat::futex_wake(&judge_word_, 1);
 }
 
 void core_world::run_handler(actor& me) {
+  ++me.nr_handlers;
   if (me.ending || gate_closed_ || simulation::runs_alone() || !ready_) return;
   ++nr_inside_;
   ++seen_.handlers_run;
   {
     const hardirq_guard interrupt;
+    const ask* const interrupted = std::exchange(me.asked, nullptr);
+    const bool was_atomic = std::exchange(me.atomic, true);
     const bool alone = percent(30);
     const bool nested = current().depth != 0;
     if (alone) simulation::run_alone(true);
@@ -190,6 +202,8 @@ void core_world::run_handler(actor& me) {
       }
     }
     if (alone) simulation::run_alone(false);
+    me.asked = interrupted;
+    me.atomic = was_atomic;
   }
   --nr_inside_;
   if (gate_closed_) wake_gate();
@@ -199,6 +213,8 @@ void core_world::end_of_world() {
   for (char* const begin : ballast_) give(begin);
   if (!mailbox_.empty() || !shadow_.empty()) fail_world(std::to_string(shadow_.size()) + " ranges are still held at the end");
   hooked = nullptr;
+  if (load_.chain != 0) end_of_pools();
+  check_reserves();
   for (kmem_cache* const cache : caches_)
     if (cache_destroy(m_, cache) != err::ok) fail_world("a cache could not be destroyed at the end");
   drain_deferred_vfree(m_);  // areas that the last handlers freed
@@ -227,6 +243,8 @@ void core_world::end_of_world() {
   seen_.waits += totals.waits;
   seen_.deferred += totals.deferred_frees;
   seen_.drains += totals.cpu_list_drains;
+  seen_.kswapd_rounds += m_.kswapd.pageoutrun.peek();
+  seen_.turns += m_.stats.wait_turns.peek();
   seen_.platform_failures += nr_platform_failures_;
   if (totals.bad_pages != 0 || m_.bad_frees.peek() != 0) fail_world("the allocator refused a free that was right");
   if (context_violations() != 0) fail_world("a rule about contexts was broken");
@@ -266,13 +284,14 @@ void core_world::walk(actor&) {
   if (const char* const wrong = machine_is_valid(m_)) fail_world(wrong);
   shadow_.verify_all();
   check_residency();
+  check_sleepers();
   if (!simulation::runs_alone()) fail_world("a walk of a quiet machine had to wait");
   open_gate();
 }
 
 void core_world::forget_callback_calls() {
   pages_reclaimed_ = 0;
-  for (actor* other : actors_) other->reclaimable.calls = 0;
+  for (actor* other : actors_) other->reclaimable.calls = other->shrinkable.calls = other->oom.calls = 0;
 }
 
 bool core_world::can_never_fit(const ask& asked) {
@@ -316,6 +335,12 @@ void core_world::check_null(const ask& asked, bool nested) {
   if (!left.empty()) fail_world("NULL for " + describe(asked) + (nested ? " in a nested handler" : "") + ", but there was: " + left);
 }
 
+void core_world::check_passed_over(const ask& asked) {
+  if (callback_was_passed_over(asked)) fail_world("NULL for " + describe(asked) + ", but a callback that may run was not asked");
+  const std::string other = chain_passed_over(asked);
+  if (!other.empty()) fail_world("NULL for " + describe(asked) + ", but " + other);
+}
+
 void core_world::on_null(actor& me, const ask& asked, bool exact) {
   ++seen_.nulls;
   if (percent(20)) me.grows = false;
@@ -323,7 +348,7 @@ void core_world::on_null(actor& me, const ask& asked, bool exact) {
   if (exact) {
     ++seen_.exact_nulls;
     check_null(asked, false);
-    if (callback_was_passed_over(asked)) fail_world("NULL for " + describe(asked) + ", but a callback that may run was not asked");
+    check_passed_over(asked);
     return;
   }
   simulation::run_alone(false);
@@ -331,14 +356,14 @@ void core_world::on_null(actor& me, const ask& asked, bool exact) {
   // Everybody stands between two operations: the same request now sees a state that nobody changes.
   const uint64_t failures_before = nr_platform_failures_;
   forget_callback_calls();
-  char* const begin = perform(asked);
+  char* const begin = perform_for(me, asked, asked);
   if (begin != nullptr) {
     me.held.push_back(begin);
     ++seen_.served_when_quiet;
   } else if (simulation::runs_alone() && nr_platform_failures_ == failures_before) {
     ++seen_.quiet_nulls;
     check_null(asked, false);
-    if (callback_was_passed_over(asked)) fail_world("NULL for " + describe(asked) + ", but a callback that may run was not asked");
+    check_passed_over(asked);
   }
   open_gate();
 }

@@ -24,6 +24,8 @@ struct load {
   bool narrow = false;             // all ask for the same few small things, so that they meet in the same lists
   bool handlers = true;            // signals that allocate GFP_ATOMIC
   bool waits = false;              // one task may ask with __GFP_NOFAIL
+  unsigned chain = 0;              // percent of operations on shrinkers, OOM notifiers, mempools, reservations and bounded waits
+  bool judged = false;             // whoever sleeps for memory is judged; wants a machine where nobody wakes for no reason
   unsigned forks = 20;             // percent of the chances taken, a real fork being slow
   unsigned platform_failures = 0;  // of 1000 calls that map, open, fault in or give back
 };
@@ -34,6 +36,11 @@ struct coverage {
            handlers_run = 0;
   uint64_t walks = 0, forks = 0, callbacks_run = 0, callback_pages = 0, caches_made = 0, handed_over = 0, platform_failures = 0;
   uint64_t stalls = 0, given_back = 0, reserve_used = 0, reclaimed = 0, waits = 0, deferred = 0, drains = 0;
+  uint64_t shrinkers = 0, shrinkers_removed_inside = 0, shrinker_scans = 0, shrinker_objects = 0, shrinker_allocations = 0;
+  uint64_t notifiers = 0, notifier_calls = 0, notifier_pages = 0, kswapd_rounds = 0, kswapd_scans = 0;
+  uint64_t elements = 0, element_waits = 0, reservations = 0, reserved_objects = 0;
+  uint64_t waits_timed_out = 0, waits_interrupted = 0, waits_stopped = 0, turns = 0;
+  uint64_t sleeps = 0, sound_sleeps = 0, suspect_sleeps = 0, judged_sleepers = 0;
 };
 
 class core_world {
@@ -55,8 +62,36 @@ class core_world {
     bool gone = false;  // unregistered: nobody may be inside it any more
     uint64_t calls = 0;
   };
+  /// A shrinker of a task: a cache of objects and pages that others may drop.
+  struct cache_of_objects {
+    kmem::shrinker hooks;
+    core_world* owner = nullptr;
+    std::vector<char*> objects;
+    bool registered = false;
+    bool moody = false;  // says now and then that it cannot, or looks at less than it was told to
+    bool gone = false;   // unregistered: nobody may be inside it any more
+    uint64_t calls = 0;
+  };
+  struct notified {
+    kmem::oom_notifier hooks;
+    core_world* owner = nullptr;
+    std::vector<char*> pages;
+    bool registered = false;
+    bool gone = false;
+    uint64_t calls = 0;
+  };
   struct actor {
     int number = 0;
+    int task = -1;
+    const ask* asked = nullptr;  // what it is asking for just now
+    bool atomic = false;         // it must not sleep now, as it knows itself
+    const void* inside = nullptr;  // the shrinker or notifier that it runs
+    cache_of_objects shrinkable;
+    notified oom;
+    wait_conditions* conditions = nullptr;  // others may stop its waits
+    unsigned nr_stopping = 0;               // those who are just doing that
+    bool was_stopped = false;
+    uint64_t nr_handlers = 0;
     std::vector<char*> held;
     std::vector<char*> held_by_handler;
     cache_of_pages reclaimable;
@@ -81,12 +116,17 @@ class core_world {
   gfp_t random_mask(actor& me);
   /// Carries the request out. Return: the memory, entered in the shadow map, or nullptr.
   char* perform(const ask& asked);
+  /// The same as the request of a task, with the flags that its scopes leave.
+  char* perform_for(actor& me, const ask& asked, const ask& effective);
   char* enter(holding h, gfp_t mask);
   void allocate(actor& me);
   void on_null(actor& me, const ask& asked, bool exact);
   void check_null(const ask& asked, bool nested);
+  void check_passed_over(const ask& asked);
   /// More pages than any zone that the flags allow could ever give: refused before anybody is asked.
   bool can_never_fit(const ask& asked);
+  /// A shrinker that the flags allow has objects, or a notifier was not asked. Return: which, or an empty text.
+  std::string chain_passed_over(const ask& asked);
   /// A callback that the flags allow has pages and was not asked, though those that were asked gave too little.
   bool callback_was_passed_over(const ask& asked);
   void forget_callback_calls();
@@ -106,8 +146,37 @@ class core_world {
   void check_residency();
   static uint64_t reclaim(void* context, gfp_t mask, uint64_t nr_pages) noexcept;
 
-  // ---- the gate: everybody stops between two operations ----
-  bool close_gate();
+  // ---- the chain (scenario_chain.cpp) ----
+  void chain_operation(actor& me);
+  void toggle_shrinker(actor& me);
+  void toggle_notifier(actor& me);
+  void use_pool(actor& me);
+  void reserve_objects(actor& me);
+  void wait_bounded(actor& me);
+  void stop_somebody();
+  void finish_chain(actor& me);
+  void make_pools();
+  void end_of_pools();
+  void check_reserves();
+  /// Whoever is asked for memory back: in the right context, for the right reason, and not inside itself.
+  void check_asked_rightly(const void* inside, gfp_t needs, gfp_t told, bool gone);
+  static uint64_t count_objects(kmem::shrinker* self, kmem::shrink_control* control) noexcept;
+  static uint64_t scan_objects(kmem::shrinker* self, kmem::shrink_control* control) noexcept;
+  static uint64_t notify(kmem::oom_notifier* self) noexcept;
+  actor* running_actor();
+
+  // ---- sleepers (scenario_chain.cpp) ----
+  static void on_sleep(const uint32_t* word) noexcept;
+  void note_sleep(actor& me, const uint32_t* word);
+  const waiter* waiter_on(const uint32_t* word);
+  int nr_asleep();
+  /// Would each of those who sleep for memory ever wake? Context: the gate is closed.
+  void check_sleepers();
+  void run_judge();
+
+  // ---- the gate: everybody stops between two operations, or sleeps for memory ----
+  /// `own`: 1 if the caller is one of those inside.
+  bool close_gate(int own = 1);
   void open_gate();
   void pass_gate();
   void wake_gate();
@@ -125,6 +194,9 @@ class core_world {
   std::vector<char*> mailbox_;
   std::vector<char*> ballast_;
   std::vector<kmem_cache*> caches_;
+  std::vector<mempool*> pools_;
+  uint32_t judge_word_ = 0;
+  int nr_actors_ = 0;  // that have not ended
   uint64_t pages_reclaimed_ = 0;  // by callbacks since forget_callback_calls()
   uint64_t nr_platform_failures_ = 0;
   bool gate_closed_ = false;

@@ -389,6 +389,7 @@ void end() noexcept {
   w.nr_files = 0;
   w.fail_hook = nullptr;
   w.fail_notice = nullptr;
+  w.sleep_hook = nullptr;
 }
 
 void begin(const config& wanted) noexcept {
@@ -466,8 +467,17 @@ void set_file(const char* path, const char* text) noexcept {
 void set_fail_hook(bool (*hook)(platform_call, size_t) noexcept) noexcept { w.fail_hook = hook; }
 void set_fail_notice(void (*notice)(const char*) noexcept) noexcept { w.fail_notice = notice; }
 
+void set_sleep_hook(void (*hook)(const uint32_t*) noexcept) noexcept { w.sleep_hook = hook; }
+
 void run_alone(bool alone) noexcept { w.alone = alone; }
 bool runs_alone() noexcept { return w.alone; }
+
+const uint32_t* sleeps_on(int task) noexcept { return w.tasks[task].state == task_state::blocked ? w.tasks[task].word : nullptr; }
+bool services_sleep() noexcept {
+  for (int i = 0; i < w.nr_tasks; ++i)
+    if (w.tasks[i].service && w.tasks[i].state != task_state::blocked && w.tasks[i].state != task_state::done) return false;
+  return true;
+}
 
 void run() noexcept {
   if (w.has_failed || w.nr_live == 0) return;
@@ -522,6 +532,10 @@ futex_end plat_sim::futex_wait(uint32_t* word, uint32_t expected, uint64_t timeo
   yield_point();
   if (__atomic_load_n(word, __ATOMIC_RELAXED) != expected) return futex_end::woken;
   if (w.running == nullptr) fail("a wait outside of a task: nobody could wake it");
+  if (w.sleep_hook != nullptr) {
+    w.alone = true;
+    w.sleep_hook(word);
+  }
   w.alone = false;
   task& me = *w.running;
   me.word = word;

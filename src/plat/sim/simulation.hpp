@@ -47,6 +47,10 @@ void set_file(const char* path, const char* text) noexcept;
 /// Asked before each platform call that can fail, besides the chances; true: fail. nullptr: nobody.
 void set_fail_hook(bool (*hook)(platform_call call, size_t bytes) noexcept) noexcept;
 
+/// Called when a task is about to sleep on a futex word, on its stack and with nobody else running: for checks of that moment. nullptr:
+/// nobody.
+void set_sleep_hook(void (*hook)(const uint32_t* word) noexcept) noexcept;
+
 /// Runs until every task is done (but those of plat::start_thread, which go on in the next run) or the world has failed. May be called
 /// again after more spawns.
 /// Failures: fail(), die(), a deadlock (all tasks wait without time-out), more than max_steps, misuse of memory.
@@ -59,6 +63,10 @@ void run() noexcept;
 void run_alone(bool alone) noexcept;
 /// Has nobody else run since run_alone(true)?
 bool runs_alone() noexcept;
+/// The futex word that a task sleeps on; nullptr if it does not.
+const uint32_t* sleeps_on(int task) noexcept;
+/// Do all tasks of plat::start_thread sleep, or are done?
+bool services_sleep() noexcept;
 /// Called first by fail(), with its text; may end the process. For the child of a real fork. nullptr: nobody.
 void set_fail_notice(void (*notice)(const char* why) noexcept) noexcept;
 

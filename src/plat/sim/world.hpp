@@ -60,6 +60,7 @@ struct world {
   bool alone;
   bool (*fail_hook)(platform_call, size_t) noexcept;
   void (*fail_notice)(const char*) noexcept;
+  void (*sleep_hook)(const uint32_t*) noexcept;
   unsigned nr_files;
   file files[max_files];
   task main_task;  // the thread that drives the world: its context, and task storage outside of run()
