@@ -34,16 +34,17 @@ core_world::actor* core_world::running_actor() {
   return nullptr;
 }
 
-// ---- who is asked for memory back -------------------------------------------------------------------------------------------------------
+// ---- who is asked for memory back -----------------------------------------------------------------------------------------------------
 
 void core_world::check_asked_rightly(const void* inside, gfp_t needs, gfp_t told, bool gone) {
   if (gone) fail_world("a shrinker or notifier was asked that had been unregistered");
   if ((needs & ~told) != gfp::none) fail_world("a shrinker was told flags that lack what it needs");
   const actor* const me = running_actor();
-  if (in_atomic() || current().depth != 0 || (me != nullptr && me->atomic)) fail_world("a shrinker or notifier was asked in atomic context");
+  const bool atomic = in_atomic() || current().depth != 0 || (me != nullptr && me->atomic);
+  if (atomic) fail_world("a shrinker or notifier was asked in atomic context");
   if (me == nullptr) return;
-  if (me->inside != nullptr && me->inside != inside) fail_world("a shrinker or notifier was asked on a thread that is inside of another one");
-  if (me->inside == inside) fail_world("a shrinker or notifier was asked on a thread that is inside of it");
+  if (me->inside != nullptr)
+    fail_world(std::string("a shrinker or notifier was asked on a thread that is inside ") + (me->inside == inside ? "it" : "another one"));
   if (me->asked != nullptr && (needs & ~me->asked->gfp) != gfp::none)
     fail_world("a shrinker was asked by " + describe(*me->asked) + ", which may not use it");
 }
@@ -206,7 +207,7 @@ std::string core_world::chain_passed_over(const ask& asked) {
   return {};
 }
 
-// ---- memory that is set aside -------------------------------------------------------------------------------------------------------------
+// ---- memory that is set aside ---------------------------------------------------------------------------------------------------------
 
 void core_world::make_pools() {
   mempool_source objects, pages;
@@ -289,13 +290,13 @@ void core_world::check_reserves() {
   refill_reserve(m_);
   for (const zone& z : m_.zones)
     if (z.reserve.nr_pages.peek() < z.reserve_target.peek())
-      fail_world("the reserve of zone " + std::to_string(static_cast<int>(z.idx)) + " has " + std::to_string(z.reserve.nr_pages.peek()) +
-                 " pages at the end instead of " + std::to_string(z.reserve_target.peek()));
+      fail_world("the reserve of zone " + std::to_string(static_cast<int>(z.idx)) + " is not full at the end: it has " +
+                 std::to_string(z.reserve.nr_pages.peek()) + " pages of " + std::to_string(z.reserve_target.peek()));
   if (m_.memalloc_pool.nr_pages.peek() < m_.memalloc_pool_target)
     fail_world("the reclaimers' pool has " + std::to_string(m_.memalloc_pool.nr_pages.peek()) + " pages at the end");
 }
 
-// ---- waits that end ---------------------------------------------------------------------------------------------------------------------
+// ---- waits that end -------------------------------------------------------------------------------------------------------------------
 
 void core_world::wait_bounded(actor& me) {
   ask asked = random_ask(me);
@@ -349,7 +350,7 @@ void core_world::stop_somebody() {
   }
 }
 
-// ---- sleepers -----------------------------------------------------------------------------------------------------------------------------
+// ---- sleepers -------------------------------------------------------------------------------------------------------------------------
 
 const waiter* core_world::waiter_on(const uint32_t* word) KMEM_NO_ANALYSIS {
   if (m_.queue.lock.is_locked()) return nullptr;  // somebody is just changing the queue

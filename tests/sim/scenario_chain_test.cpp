@@ -66,7 +66,6 @@ TEST_P(SimChain, EightCpusSixtySeeds) {
       {"sleepers judged while all were quiet", seen.judged_sleepers},
   };
   for (const auto& [what, count] : reached) EXPECT_GT(count, 0u) << what;
-  for (const auto& [what, count] : reached) std::printf("%s: %lu\n", what, count);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, SimChain, testing::Values(1, 1001, 2001, 3001, 4001));

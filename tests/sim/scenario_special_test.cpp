@@ -5,6 +5,7 @@
 #include <map>
 #include <vector>
 
+#include "page_alloc/internal.hpp"
 #include "sim/scenario_world.hpp"
 
 namespace kmem::sim_test {
@@ -184,7 +185,8 @@ struct exhausted {
   std::vector<page*> taken;
 };
 
-/// Nothing is left but the reserve, a stack without a lock: pages come off it and go back as fast as tasks can.
+/// Nothing is left but the reserve, a stack without a lock: pages come off it and go back as fast as tasks can. Most are taken without the
+/// chain, which drains so much before it comes to the reserve that others would hardly ever pop twice while somebody is in a pop.
 TEST(SimSpecial, PagesOfTheReserveHaveOneOwnerEach) {
   simulation::config knobs = cpus(4);
   knobs.switch_chance = 10;  // a task that is stopped in the middle of a pop stays so while others pop and push
@@ -197,15 +199,21 @@ TEST(SimSpecial, PagesOfTheReserveHaveOneOwnerEach) {
           w.spawn("atomic", [&m, &owned, i] {
             std::vector<page*> mine;
             for (int round = 0; round < 30; ++round) {
-              if (page* const p = alloc_pages(m, gfp::atomic | gfp::nowarn, order_t(0)); p != nullptr) {
+              page* p = nullptr;
+              if (simulation::random(8) == 0) {
+                p = alloc_pages(m, gfp::atomic | gfp::nowarn, order_t(0));
+              } else if (const pfn_t pfn = reserve_take(m, m.zones[2]); !pfn.is_none()) {
+                p = &m.page_of(pfn);
+              }
+              if (p != nullptr) {
                 KMEM_SIM_CHECK(owned.emplace(p, i).second);
                 mine.push_back(p);
               }
               while (!mine.empty() && (mine.size() > 3 || simulation::random(2) == 0)) {
-                page* const p = mine.back();
+                page* const last = mine.back();
                 mine.pop_back();
-                KMEM_SIM_CHECK(owned.erase(p) == 1);
-                free_pages(m, p, order_t(0));
+                KMEM_SIM_CHECK(owned.erase(last) == 1);
+                free_pages(m, last, order_t(0));
               }
             }
             for (page* const p : mine) {
