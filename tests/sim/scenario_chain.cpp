@@ -370,6 +370,11 @@ int core_world::nr_asleep() {
   return n;
 }
 
+void core_world::watch_sleepers() {
+  watched = this;
+  simulation::set_sleep_hook(on_sleep);
+}
+
 void core_world::on_sleep(const uint32_t* word) noexcept {
   if (watched == nullptr || word == &watched->gate_word_ || word == &watched->judge_word_) return;
   if (actor* const me = watched->running_actor(); me != nullptr) watched->note_sleep(*me, word);
@@ -416,7 +421,6 @@ void core_world::check_sleepers() {
 }
 
 void core_world::run_judge() {
-  watched = this;
   for (uint32_t judged = 0; nr_actors_ != 0;) {
     const uint32_t wanted = judge_word_;
     if (wanted == judged) {

@@ -47,7 +47,7 @@ core_world::core_world(world& w, const load& wanted, coverage& seen) : w_(w), lo
   if (percent(load_.tight)) take_ballast();
   hooked = this;
   simulation::set_fail_hook(fail_platform_call);
-  if (load_.judged) simulation::set_sleep_hook(on_sleep);
+  if (load_.judged) watch_sleepers();
   ready_ = true;
 }
 

@@ -166,6 +166,7 @@ class core_world {
   actor* running_actor();
 
   // ---- sleepers (scenario_chain.cpp) ----
+  void watch_sleepers();
   static void on_sleep(const uint32_t* word) noexcept;
   void note_sleep(actor& me, const uint32_t* word);
   const waiter* waiter_on(const uint32_t* word);
