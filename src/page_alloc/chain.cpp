@@ -54,16 +54,15 @@ bool reserve_is_half_full(const page_allocator& pa) noexcept {
 
 /// Atomic requests have used up most of the reserve: gives kswapd time before all go reclaiming at once.
 void throttle(page_allocator& pa, const request& r) noexcept {
+  const uint32_t word = pa.throttle.load_relaxed();  // before kswapd is woken, which may be done with its round at once
   if (reserve_is_half_full(pa) || current().depth != 0 || !wake_kswapd_if_low(pa, r)) return;
   pa.stats.pgscan_direct_throttle.fetch_add_relaxed(1);
   const uint64_t deadline = plat::now_ns() + throttle_ns;
-  for (;;) {
-    const uint32_t word = pa.throttle.load_relaxed();
+  while (pa.throttle.load_relaxed() == word) {
     const uint64_t now = plat::now_ns();
     if (reserve_is_half_full(pa) || now >= deadline || ended_early(r, now) != wait_outcome::none) return;
     check_schedule();
     plat::futex_wait(pa.throttle.word(), word, deadline - now);
-    if (pa.throttle.load_relaxed() != word) return;
   }
 }
 

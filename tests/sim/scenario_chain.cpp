@@ -14,6 +14,7 @@ namespace kmem::sim_test {
 namespace {
 
 core_world* watched = nullptr;  // whose sleepers are judged
+constexpr size_t scarce_bytes = 128;
 constexpr gfp_t impatient = gfp::highuser_movable | gfp::nowarn | gfp::noretry;
 
 }  // namespace
@@ -209,13 +210,24 @@ std::string core_world::chain_passed_over(const ask& asked) {
 
 // ---- memory that is set aside ---------------------------------------------------------------------------------------------------------
 
+/// A source that mostly has nothing, so that elements are waited for.
+void* core_world::scarce_alloc(gfp_t mask, void* data) noexcept {
+  auto& core = *static_cast<core_world*>(data);
+  return core.ready_ && core.percent(90) ? nullptr : kmalloc(core.m_, scarce_bytes, mask);
+}
+void core_world::scarce_free(void* element, void* data) noexcept { kfree(static_cast<core_world*>(data)->m_, element); }
+
 void core_world::make_pools() {
-  mempool_source objects, pages;
+  mempool_source objects, pages, scarce;
   objects.kind = mempool_kind::slab;
   objects.cache = caches_[2];
   pages.kind = mempool_kind::pages;
-  for (const mempool_source& source : {objects, pages}) {
-    pools_.push_back(mempool_create(m_, source, 2, gfp::kernel));
+  pages.order = 2;
+  scarce.alloc = &core_world::scarce_alloc;
+  scarce.free = &core_world::scarce_free;
+  scarce.data = this;
+  for (const mempool_source& source : {objects, pages, scarce}) {
+    pools_.push_back(mempool_create(m_, source, 1, gfp::kernel));
     if (pools_.back() == nullptr) fail_world("a mempool could not be made");
   }
 }
@@ -248,10 +260,15 @@ void core_world::use_pool(actor& me) {
   ++seen_.elements;
   holding h;
   h.kind = holding_kind::block;
-  h.begin = which == 0 ? static_cast<char*>(element) : m_.address_of(m_.pfn_of(static_cast<page*>(element)));
-  h.bytes = which == 0 ? pool.source.cache->object_size : page_size;
+  h.begin = static_cast<char*>(element);
+  h.bytes = scarce_bytes;
+  if (pool.source.kind == mempool_kind::slab) h.bytes = pool.source.cache->object_size;
+  if (pool.source.kind == mempool_kind::pages) {
+    h.begin = m_.address_of(m_.pfn_of(static_cast<page*>(element)));
+    h.bytes = page_size << pool.source.order;
+  }
   shadow_.add(h);
-  for (uint64_t pause = roll(60); pause != 0; --pause) plat::yield_point();
+  for (uint64_t pause = roll(percent(20) ? 2000 : 60); pause != 0; --pause) plat::yield_point();
   shadow_.remove(h.begin);
   mempool_free(pool, element);
 }

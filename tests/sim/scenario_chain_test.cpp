@@ -9,6 +9,7 @@ namespace {
 load chain_load() {
   load wanted;
   wanted.tight = 90;
+  wanted.spare = 4;
   wanted.chain = 40;
   wanted.judged = true;
   wanted.waits = true;
@@ -77,6 +78,7 @@ TEST(SimChainSpecial, TwoHundredAndFiftySixCpus) {
   wanted.nr_tasks = 24;
   wanted.rounds = 12;
   wanted.tight = 100;
+  wanted.spare = 20;
   wanted.platform_failures = 20;
   simulation::config knobs = chain_knobs(256);
   knobs.migrate_chance = 100;

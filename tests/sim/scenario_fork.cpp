@@ -21,6 +21,14 @@ constexpr unsigned child_seconds = 60;  // before it counts as hanging
 }
 void on_child_failure(const char* why) noexcept { child_failed(why); }
 
+int child_task = -1;
+
+/// The child may have a kswapd of its own, and wait for it while that one is at work; nobody else is there who could wake anybody.
+void on_child_sleep(const uint32_t*) noexcept {
+  if (simulation::running_task() == child_task && simulation::services_sleep())
+    child_failed("it had to wait for a thread that is not there");
+}
+
 /// What a child does with the machine before it ends: every kind of memory, written and read.
 void use_machine(machine& m) {
   constexpr gfp_t impatient = gfp::kernel | gfp::nowarn | gfp::noretry;  // nobody is there who could free anything
@@ -54,13 +62,15 @@ void core_world::fork_now(actor&) {
   if (child == 0) {
     alarm(child_seconds);
     simulation::set_fail_notice(on_child_failure);
+    simulation::forget_other_tasks();
+    child_task = simulation::running_task();
+    simulation::set_sleep_hook(on_child_sleep);
     machine_fork_child(m_);
     current().held_ranks = 0;
     shadow_.verify_all();
     // The frames of a memfd are the parent's as well: there only what nobody allocates from may be looked at.
     if (m_.config.kind == backing::anon) use_machine(m_);
     shadow_.verify_all();
-    if (!simulation::runs_alone()) child_failed("it had to wait for a thread that is not there");
     _exit(0);
   }
   int status = 0;

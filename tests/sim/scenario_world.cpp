@@ -71,7 +71,7 @@ void core_world::take_ballast() {
     if (begin == nullptr) break;
     ballast_.push_back(begin);
   }
-  for (uint64_t n = 10 + roll(ballast_.size() / 2); n != 0 && !ballast_.empty(); --n) {
+  for (uint64_t n = 10 + roll(ballast_.size() / load_.spare); n != 0 && !ballast_.empty(); --n) {
     const size_t at = roll(ballast_.size());
     std::swap(ballast_[at], ballast_.back());
     give(ballast_.back());

@@ -18,6 +18,7 @@ struct load {
   std::vector<std::string> parameters = {"mem=6M"};  // of the machine; each world takes one of them
   int nr_tasks = 8;
   unsigned tight = 50;             // percent of the worlds in which most memory is taken, here and there, before the tasks start
+  unsigned spare = 2;              // of what was taken then, up to one part in this many is free
   unsigned rounds = 40;            // operations of a task
   unsigned greed = 85;             // percent of allocations while a task grows
   unsigned most_order = 11;        // orders are below it, and below the machine's
@@ -156,6 +157,8 @@ class core_world {
   void stop_somebody();
   void finish_chain(actor& me);
   void make_pools();
+  static void* scarce_alloc(gfp_t mask, void* data) noexcept;
+  static void scarce_free(void* element, void* data) noexcept;
   void end_of_pools();
   void check_reserves();
   /// Whoever is asked for memory back: in the right context, for the right reason, and not inside itself.

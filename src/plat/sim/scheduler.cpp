@@ -472,6 +472,19 @@ void set_sleep_hook(void (*hook)(const uint32_t*) noexcept) noexcept { w.sleep_h
 void run_alone(bool alone) noexcept { w.alone = alone; }
 bool runs_alone() noexcept { return w.alone; }
 
+void forget_other_tasks() noexcept {
+  for (int i = 0; i < w.nr_tasks; ++i) {
+    task& t = w.tasks[i];
+    if (&t == w.running) continue;
+    if (t.state == task_state::runnable) make_not_runnable(t, task_state::done);
+    t.state = task_state::done;
+  }
+  w.nr_live = 1;
+  w.nr_realtime = w.running->realtime ? 1 : 0;
+  w.next_deadline_ns = no_deadline;
+  w.alone = false;
+}
+
 const uint32_t* sleeps_on(int task) noexcept { return w.tasks[task].state == task_state::blocked ? w.tasks[task].word : nullptr; }
 bool services_sleep() noexcept {
   for (int i = 0; i < w.nr_tasks; ++i)

@@ -63,6 +63,8 @@ void run() noexcept;
 void run_alone(bool alone) noexcept;
 /// Has nobody else run since run_alone(true)?
 bool runs_alone() noexcept;
+/// All other tasks are gone at once, wherever they were, as threads are in the child of a fork.
+void forget_other_tasks() noexcept;
 /// The futex word that a task sleeps on; nullptr if it does not.
 const uint32_t* sleeps_on(int task) noexcept;
 /// Do all tasks of plat::start_thread sleep, or are done?
