@@ -35,6 +35,10 @@ core_world::actor* core_world::running_actor() {
   return nullptr;
 }
 
+void core_world::pause(uint64_t most) {
+  for (uint64_t n = roll(most); n != 0; --n) plat::yield_point();
+}
+
 // ---- who is asked for memory back -----------------------------------------------------------------------------------------------------
 
 void core_world::check_asked_rightly(const void* inside, gfp_t needs, gfp_t told, bool gone) {
@@ -65,6 +69,7 @@ uint64_t core_world::scan_objects(kmem::shrinker* self, kmem::shrink_control* co
   actor* const me = core.running_actor();
   if (me == nullptr) ++core.seen_.kswapd_scans;
   if (me != nullptr) me->inside = self;
+  core.pause(200);  // in which it may be unregistered
   const bool refuses = mine.moody && core.percent(20);
   uint64_t freed = 0;
   if (!refuses) {
@@ -244,8 +249,7 @@ void core_world::end_of_pools() {
 
 /// One element, kept for a moment in which nothing is needed that others could wait for.
 void core_world::use_pool(actor& me) {
-  const size_t which = roll(pools_.size());
-  mempool& pool = *pools_[which];
+  mempool& pool = *pools_[roll(pools_.size())];
   void* element = nullptr;
   if (percent(25)) {
     const preempt_guard guard;
@@ -268,7 +272,7 @@ void core_world::use_pool(actor& me) {
     h.bytes = page_size << pool.source.order;
   }
   shadow_.add(h);
-  for (uint64_t pause = roll(percent(20) ? 2000 : 60); pause != 0; --pause) plat::yield_point();
+  pause(pool.source.kind == mempool_kind::functions ? 3000 : 60);
   shadow_.remove(h.begin);
   mempool_free(pool, element);
 }
@@ -407,13 +411,28 @@ void core_world::note_sleep(actor& me, const uint32_t* word) {
   ++seen_.sleeps;
   if (me.asked == nullptr) return;
   if (!has(me.asked->gfp, gfp::direct_reclaim)) fail_world("somebody sleeps for " + describe(*me.asked));
-  if (left_over(m_, *me.asked, false).empty()) {
+  if (left_for_sleeper(m_, *me.asked).empty()) {
     ++seen_.sound_sleeps;
     return;
   }
+  call_judge();
+}
+
+void core_world::call_judge() {
   ++seen_.suspect_sleeps;
   ++judge_word_;
   plat::futex_wake(&judge_word_, 1);
+}
+
+void core_world::look_for_suspects() {
+  simulation::run_alone(true);
+  const bool found = std::any_of(actors_.begin(), actors_.end(), [&](const actor* one) {
+    const uint32_t* const word = simulation::sleeps_on(one->task);
+    if (word == nullptr || one->asked == nullptr || waiter_on(word) == nullptr) return false;
+    return !left_for_sleeper(m_, *one->asked).empty();
+  });
+  simulation::run_alone(false);
+  if (found) call_judge();
 }
 
 void core_world::check_sleepers() {
@@ -432,7 +451,7 @@ void core_world::check_sleepers() {
       if ((c->state.peek() & wait_stopped) != 0) fail_world(who + ", though it was told to stop");
     if (one->asked == nullptr) continue;
     ++seen_.judged_sleepers;
-    const std::string left = left_over(m_, *one->asked, false);
+    const std::string left = left_for_sleeper(m_, *one->asked);
     if (!left.empty()) fail_world(who + " and nobody will wake it, but there is: " + left);
   }
 }

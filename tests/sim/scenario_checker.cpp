@@ -35,7 +35,7 @@ struct object_census {
 
 class picture {
  public:
-  picture(machine& m, bool give_back) : m_(m), give_back_(give_back) {
+  picture(machine& m, bool for_sleeper) : m_(m), for_sleeper_(for_sleeper) {
     for (unsigned i = 0; i < nr_zones; ++i) draw_zone(i);
     count_objects();
     for (unsigned i = 0; i < nr_zones; ++i) draw_lists(i);
@@ -43,6 +43,7 @@ class picture {
   }
 
   const zone_picture& zone_at(unsigned i) const { return zones_[i]; }
+  bool for_sleeper() const { return for_sleeper_; }
   uint64_t free_objects(const kmem_cache& cache) const {
     const auto found = objects_.free.find(&cache);
     return found == objects_.free.end() ? 0 : found->second;
@@ -239,7 +240,7 @@ class picture {
     const uint64_t managed = managed_after(number, c.cost);
     if (!can_pay(c.cost, blocks) || managed < p.taken || managed - p.taken < n + floor_of(number, mask)) return false;
     uint64_t room = managed > p.committed ? managed - p.committed : 0;
-    if (blocks && give_back_ && !p.fixed && n > 1) room += p.present - c.present;
+    if (blocks && !for_sleeper_ && !p.fixed && n > 1) room += p.present - c.present;
     return c.absent <= room;
   }
 
@@ -288,7 +289,7 @@ class picture {
   }
 
   machine& m_;
-  const bool give_back_;
+  const bool for_sleeper_;
   zone_picture zones_[nr_zones];
   object_census objects_;
   std::set<uint32_t> unlisted_;
@@ -315,6 +316,7 @@ std::string object_left(machine& m, const picture& now, const ask& asked) {
     if (dma || reclaimable) cache = m.other_caches[dma ? 1 : 0][number - 1].peek();
     const uint64_t n = cache != nullptr ? now.free_objects(*cache) : 0;
     if (n != 0) return std::to_string(n) + " free objects of " + cache->name;
+    if (now.for_sleeper()) break;
   }
   const gfp_t mask = slab_mask(asked.gfp, dma ? gfp::dma : gfp::none);
   const unsigned slab_order = size_classes[first - 1].slab_order, own_order = order_for(asked.size).raw();
@@ -337,12 +339,18 @@ unsigned zone_number_of(const machine& m, const void* address) {
   return nr_zones;
 }
 
-std::string left_over(machine& m, const ask& asked, bool give_back) {
-  const picture now(m, give_back);
+namespace {
+
+std::string left_in(machine& m, const picture& now, const ask& asked) {
   if (asked.kind == ask::what::block) return now.pages_for_request(asked.gfp, asked.pages, true);
   if (asked.kind == ask::what::run) return now.pages_for_request(asked.gfp, asked.pages, std::has_single_bit(asked.pages));
   return object_left(m, now, asked);
 }
+
+}  // namespace
+
+std::string left_over(machine& m, const ask& asked) { return left_in(m, picture(m, false), asked); }
+std::string left_for_sleeper(machine& m, const ask& asked) { return left_in(m, picture(m, true), asked); }
 
 std::string left_over_in_reserve(machine& m, const ask& asked) {
   const bool may = has(asked.gfp, gfp::high) && !has(asked.gfp, gfp::nomemalloc) && m.config.policy == reserve_policy::spec;

@@ -28,8 +28,10 @@ struct ask {
 };
 
 /// What a request that got NULL could have had. Empty: nothing. Context: nobody else runs (simulation::run_alone).
-/// `give_back`: what it could have had by giving scattered pages back counts as well.
-std::string left_over(machine& m, const ask& asked, bool give_back = true);
+std::string left_over(machine& m, const ask& asked);
+/// What somebody who sleeps for memory should be woken for. Neither what only giving scattered pages back would bring, nor objects of
+/// larger classes: those are looked at again by the clock.
+std::string left_for_sleeper(machine& m, const ask& asked);
 /// The same for a request of one page from a handler that interrupted the allocator, which may take no lock: only the reserve counts.
 std::string left_over_in_reserve(machine& m, const ask& asked);
 

@@ -69,7 +69,9 @@ void core_world::fork_now(actor&) {
     current().held_ranks = 0;
     shadow_.verify_all();
     // The frames of a memfd are the parent's as well: there only what nobody allocates from may be looked at.
-    if (m_.config.kind == backing::anon) use_machine(m_);
+    const bool frames_are_its_own = m_.config.kind == backing::anon;
+    simulation::run_alone(!frames_are_its_own);
+    if (frames_are_its_own) use_machine(m_);
     shadow_.verify_all();
     _exit(0);
   }

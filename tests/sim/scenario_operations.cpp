@@ -198,7 +198,7 @@ char* core_world::perform_for(actor& me, const ask& asked, const ask& effective)
 
 void core_world::allocate(actor& me) {
   const ask asked = random_ask(me);
-  const bool alone = percent(35);
+  const bool alone = percent(load_.chain != 0 ? 60 : 35);
   const uint64_t failures_before = nr_platform_failures_;
   if (alone) {
     simulation::run_alone(true);

@@ -127,6 +127,7 @@ void core_world::run_actor(actor& me) {
     pass_gate();
     one_operation(me);
     check_account();
+    if (load_.judged && percent(10)) look_for_suspects();
     ++seen_.operations;
   }
   finish_actor(me);
@@ -134,6 +135,7 @@ void core_world::run_actor(actor& me) {
 
 void core_world::one_operation(actor& me) {
   if (percent(me.grows ? 2 : 8)) me.grows = !me.grows;
+  if (me.shrinkable.registered && me.shrinkable.hooks.running != 0 && percent(70)) return toggle_shrinker(me);
   if (percent(load_.chain)) return chain_operation(me);
   const uint64_t dice = roll(100);
   if (load_.narrow && dice >= 70 && dice < 88) return maintain(me);

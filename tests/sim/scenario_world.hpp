@@ -157,6 +157,8 @@ class core_world {
   void stop_somebody();
   void finish_chain(actor& me);
   void make_pools();
+  /// Lets others run, for fewer than `most` scheduling points.
+  void pause(uint64_t most);
   static void* scarce_alloc(gfp_t mask, void* data) noexcept;
   static void scarce_free(void* element, void* data) noexcept;
   void end_of_pools();
@@ -172,6 +174,10 @@ class core_world {
   void watch_sleepers();
   static void on_sleep(const uint32_t* word) noexcept;
   void note_sleep(actor& me, const uint32_t* word);
+  /// Somebody sleeps although something is left for it: why will be seen when everybody has finished what he does.
+  void call_judge();
+  /// Looks at all sleepers as they are just now, in the middle of what others do.
+  void look_for_suspects();
   const waiter* waiter_on(const uint32_t* word);
   int nr_asleep();
   /// Would each of those who sleep for memory ever wake? Context: the gate is closed.

@@ -482,7 +482,6 @@ void forget_other_tasks() noexcept {
   w.nr_live = 1;
   w.nr_realtime = w.running->realtime ? 1 : 0;
   w.next_deadline_ns = no_deadline;
-  w.alone = false;
 }
 
 const uint32_t* sleeps_on(int task) noexcept { return w.tasks[task].state == task_state::blocked ? w.tasks[task].word : nullptr; }
