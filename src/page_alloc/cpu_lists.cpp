@@ -5,7 +5,8 @@
 //           nr_pages = sum of nr_blocks << order <= cpu_high, but for the one block that makes it flush.
 // Locks.    The CPU's own, only ever tried on the fast path: busy (another thread on this CPU, or the frame that a signal handler
 //           interrupted) means that the caller goes to the zone. The zone's lock nests inside for refill and flush. Context: any.
-// Ordering. A free asks whether somebody waits after it has taken a lock that every waiter takes after announcing itself (chain.cpp).
+// Ordering. A free, and who fetches a batch, asks whether somebody waits after it has taken a lock that every waiter takes after
+//           announcing itself (wait.cpp).
 // Kernel.   A batch never takes the zone below the caller's floor, so the depth of each flag is exact; at most 8 batches are kept.
 // Tests.    tests/unit/page_alloc/cpu_lists_test.cpp
 #include "page_alloc/internal.hpp"
@@ -57,7 +58,8 @@ void refill(page_allocator& pa, zone& z, cpu_pages& cpu, unsigned order, migrate
   if (!acquire(z.lock)) return;
   const uint64_t size = uint64_t{1} << order;
   uint32_t blocks = z.cpu_batch >> order;
-  if (blocks < 1) blocks = 1;
+  // While somebody waits, what a batch takes too much would lie where neither a free nor the waiter looks for it.
+  if (blocks < 1 || somebody_waits(pa)) blocks = 1;
   cpu_pages::list& list = cpu.lists[raw(type)][order];
   for (; blocks != 0 && above_floor(z, size, floor); --blocks) {
     take_request request;

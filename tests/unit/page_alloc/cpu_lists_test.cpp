@@ -53,6 +53,20 @@ TEST(cpu_lists, a_batch_is_used_in_address_order) {
   for (const pfn_t pfn : taken) put_page(*m, &m->page_of(pfn));
 }
 
+TEST(cpu_lists, no_more_than_asked_for_is_fetched_while_somebody_waits) {
+  test_machine m(small_config(uint64_t{256} << 20));
+  page* const first = alloc_pages(*m, gfp::kernel, order_t(0));  // a block of that kind is paid for now
+  drain_cpu_pages(*m, true);
+  ASSERT_GT(m.normal().cpu_batch, 1u);
+  m->waiters.fetch_add_relaxed(1);
+  page* const p = alloc_pages(*m, gfp::atomic, order_t(0));
+  EXPECT_NE(p, nullptr);
+  EXPECT_EQ(zone_in_cpu_lists(*m, m.normal()), 0u);
+  m->waiters.fetch_sub_relaxed(1);
+  put_page(*m, p);
+  put_page(*m, first);
+}
+
 TEST(cpu_lists, a_batch_does_not_take_the_zone_below_the_callers_floor) {
   test_machine m;
   zone& z = m.normal();
