@@ -391,11 +391,12 @@ TEST(replay_engine, shrinkers_say_what_they_did) {
 
 // ---- sleeping ------------------------------------------------------------------------------------------------------------
 
-// Pages of CPU 1 until there is none above the watermark for who may sleep.
+// Pages of CPU 1 until there is none above the watermark for who may sleep: 8 MiB and the window, which another CPU may be ahead, and more.
+constexpr unsigned filling = 4000;
 trace_text full_machine() {
   trace_text text;
   text.on(1);
-  for (unsigned number = 0; number < 3000; number++) text.pages(0x10000 + number, 0, "GFP_KERNEL|__GFP_NORETRY|__GFP_NOWARN");
+  for (unsigned number = 0; number < filling; number++) text.pages(0x10000 + number, 0, "GFP_KERNEL|__GFP_NORETRY|__GFP_NOWARN");
   return text;
 }
 
@@ -411,15 +412,14 @@ TEST(replay_engine, a_sleep_is_ended_by_the_free_of_another_cpu_and_the_report_s
   text.on(0).pages(0x20000, 0);
   text.on(1).kmalloc(16, 0, "GFP_ATOMIC");  // kmalloc(0) takes no memory; the hook below has CPU 1 wait here until CPU 0 sleeps
   text.free_pages(0x10000, 0).kmalloc(at(1), 64, "GFP_ATOMIC");
-  const trace::request_index sleeps = 3000;
+  const trace::request_index sleeps = filling;
   engine_options options = verified(2);
-  options.window = 4096;
   options.samples = 1;  // one at the beginning, one at the last request. Threads meet there: none before the free
   options.hooks.inside_context = [&](trace::request_index index) {
-    while (index == sleeps + 1 && waits_so_far() == 0) std::this_thread::yield();
+    for (unsigned rounds = 0; index == sleeps + 1 && waits_so_far() == 0 && rounds < 2'000'000; rounds++) std::this_thread::yield();
   };
   const plan work = plan_of(text.str());
-  ASSERT_EQ(work.requests.size(), 3004u);
+  ASSERT_EQ(work.requests.size(), filling + 4);
   ASSERT_EQ(work.requests[sleeps].cpu, 0u);
   const report::replay_result result =
       replay_in_child(work, "mem=8M vm.kswapd=0 vm.alloc_wait_ms=60000 vm.sleep_record_ms=0", options);
