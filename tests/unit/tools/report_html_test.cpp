@@ -172,13 +172,21 @@ class page_reader {
   std::vector<std::string> open_;
 };
 
-const std::vector<std::string> section_ids{"time", "flags", "failures", "blocks-section", "latency", "waste", "details"};
+const std::vector<std::string> section_ids{"time", "flags", "failures", "reserve", "sleeps",
+                                           "blocks-section", "latency", "waste", "details"};
 
 // Every string of the result that a trace or a user can choose.
 replay_result with_names(const std::string& name) {
   replay_result result = report_fixture::scarce();
   result.title = result.kmem_version = result.stop_reason = result.cache_moment = name;
   result.completed = false;
+  for (sleep_row& row : result.sleeps.by_end) row.name = name;
+  for (sleep_row& row : result.sleeps.by_gfp) row.name = name;
+  for (sleep_row& row : result.sleeps.by_cpu) row.name = name;
+  for (sleep_row& row : result.sleeps.by_pages) row.name = name;
+  for (wake_row& row : result.sleeps.wakes) row.waker = row.waker_thread = row.cause = row.sleeper = row.sleeper_thread = name;
+  for (shrinker_row& row : result.shrinkers) row.name = row.needs = name;
+  for (name_count& row : result.vmstat) row.name = name;
   result.parameters = {{name, name}};
   result.traces[0].path = result.traces[0].kernel = result.traces[0].compression = name;
   for (gfp_row& row : result.by_gfp) {
@@ -308,6 +316,7 @@ TEST(report_html, extreme_figures_are_no_trouble) {
     one.time_ns = 0;
     one.charged_bytes = one.live_bytes = one.budget_bytes = one.reserve_bytes = one.failed = UINT64_MAX;
     one.metadata_bytes = one.free_present_bytes = 0;
+    one.free_bytes = one.min_bytes = one.low_bytes = one.high_bytes = one.sleeps = UINT64_MAX;
   }
   result.budget_bytes = UINT64_MAX;
   result.wall_ns = 1;
@@ -319,6 +328,9 @@ TEST(report_html, extreme_figures_are_no_trouble) {
   result.block_maps[0].blocks[1].cache = 1'000'000;
   result.by_cache[0].slabs = UINT64_MAX / page_bytes;
   result.by_context[0].allocs = UINT64_MAX;
+  result.sleeps.length_ns.record(UINT64_MAX);
+  result.sleeps.wakes[0].wakes = result.sleeps.wakes[1].slept_ns = UINT64_MAX;
+  result.shrinkers[0].freed = result.vmstat[0].count = UINT64_MAX;
   expect_well_formed(html_report(result));
   result.samples.resize(1);
   expect_well_formed(html_report(result));
@@ -360,6 +372,42 @@ TEST(report_html, pictures_carry_the_data_of_the_samples) {
     }
   }
   EXPECT_EQ(highest, result.peak.charged_bytes) << "thinning keeps the peak";
+}
+
+TEST(report_html, shows_who_woke_whom_and_what_was_left) {
+  const replay_result result = report_fixture::scarce();
+  const std::string page = html_report(result);
+  const page_reader reader(page);
+  for (const char* text : {"Who woke whom", "kswapd", "freed pages", "freed an object", "exhausted", "8 pages", "648 wake-ups",
+                           "58 627 pages", "clean page cache", "50 590", "watermarks", "min", "high", "Sleeps"}) {
+    EXPECT_NE(reader.text.find(text), std::string::npos) << text;
+  }
+  EXPECT_NE(page.find("data-tip=\"CPU 1 woke CPU 0\n210 freed pages\n9 reclaimed for itself\nslept 61.7 ms\""), std::string::npos);
+  const nlohmann::json data = nlohmann::json::parse(reader.scripts[1]);
+  std::uint64_t lowest = UINT64_MAX;
+  std::uint64_t sleeps = 0;
+  for (const nlohmann::json& row : data["rows"]) {
+    EXPECT_EQ(row["v"].size(), data["t"].size()) << row["n"];
+    if (row["n"] == "reserve") lowest = *std::min_element(row["v"].begin(), row["v"].end());
+    if (row["n"] == "sleeps so far") sleeps = row["v"].back();
+  }
+  EXPECT_EQ(lowest, lowest_reserve(result)->reserve_bytes) << "thinning keeps the dip";
+  EXPECT_EQ(sleeps, result.samples.back().sleeps);
+  EXPECT_NE(page_reader(html_report(report_fixture::plentiful())).text.find("No allocation had to sleep."), std::string::npos);
+}
+
+TEST(report_html, a_matrix_of_many_cpus_shows_those_that_woke_most) {
+  replay_result result = report_fixture::scarce();
+  result.sleeps.wakes.clear();
+  for (unsigned cpu = 0; cpu < 100; ++cpu) {
+    const std::string name = "CPU " + std::to_string(cpu);
+    result.sleeps.wakes.push_back({name, "replay", "page", name, "replay", cpu + 1, 1});
+  }
+  const std::string page = html_report(result);
+  expect_well_formed(page);
+  EXPECT_NE(page.find("CPU 99 woke CPU 99"), std::string::npos);
+  EXPECT_NE(page.find("CPU 84 woke CPU 84"), std::string::npos);
+  EXPECT_EQ(page.find("CPU 83 woke CPU 83"), std::string::npos);
 }
 
 TEST(report_html, comparison_shows_what_differed) {

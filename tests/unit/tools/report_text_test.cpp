@@ -223,6 +223,18 @@ TEST(report_text, fits_100_columns_and_has_every_part) {
                            "Failures",
                            "last step reached",
                            "first failures:",
+                           "Sleeping for memory",
+                           "421 sleeps",
+                           "every thread was seen to wait 1 times",
+                           "exhausted",
+                           "8 pages",
+                           "and woke",
+                           "Reserve and reclaim",
+                           "lowest",
+                           "watermarks then: min 2 MiB, low 2.5 MiB, high 3 MiB",
+                           "kswapd was woken 648 times, made 653 rounds (17 in vain), gave up 1 times, slept 551 ms of 1.93 s",
+                           "allocations came to reclaim themselves 612 times",
+                           "clean page cache",
                            "Latency by path",
                            "p99.9",
                            "slow chain",
@@ -251,6 +263,71 @@ TEST(report_text, shows_figures_of_the_result) {
   EXPECT_TRUE(contains(text, "byte 3 is 0x00, expected 0x5a"));
   EXPECT_TRUE(contains(text, "... 2 in all"));
   EXPECT_TRUE(contains(text, "2 errors found"));
+}
+
+TEST(report_text, tells_who_woke_whom_and_what_reclaim_did) {
+  const std::string text = text_report(report_fixture::scarce(), {});
+  const auto line_with = [&](const char* first, const char* second) {
+    for (const std::string& line : lines_of(text)) {
+      if (contains(line, first) && contains(line, second)) return line;
+    }
+    return std::string();
+  };
+  const std::string most = line_with("freed pages", "CPU 0");
+  EXPECT_TRUE(contains(most, "CPU 1")) << most;
+  EXPECT_TRUE(contains(most, "210")) << most;
+  EXPECT_TRUE(contains(most, "61 ms")) << most;
+  EXPECT_FALSE(line_with("freed an object", "64").empty());
+  EXPECT_FALSE(line_with("kswapd", "reclaimed").empty());
+  EXPECT_FALSE(line_with("nobody", "90 ms").empty());
+  EXPECT_TRUE(contains(line_with("kswapd", "193 139"), "58 627"));
+  EXPECT_TRUE(contains(line_with("allocations", "39 321"), "38 799"));
+  EXPECT_TRUE(contains(line_with("anonymous memory", "__GFP_IO"), "50 590"));
+  const std::string calm = text_report(report_fixture::plentiful(), {});
+  EXPECT_FALSE(contains(calm, "Sleeping for memory"));
+  EXPECT_TRUE(contains(calm, "kswapd did not run"));
+}
+
+TEST(report_text, threads_of_a_cpu_are_one_pair) {
+  replay_result result = report_fixture::scarce();
+  result.sleeps.wakes = {{"CPU 1", "replay-1", "page", "CPU 0", "replay-0", 700, 5'000'000},
+                         {"CPU 1", "replay-3", "page", "CPU 0", "replay-2", 77, 1'000'000}};
+  const std::string text = text_report(result, {});
+  EXPECT_TRUE(contains(text, "777"));
+  EXPECT_TRUE(contains(text, "6 ms"));
+}
+
+TEST(report_result, sleeps_by_length_go_in_steps_of_ten) {
+  latency_histogram lengths;
+  EXPECT_TRUE(by_decade(lengths).empty());
+  lengths.record(5'000, 3);
+  lengths.record(9'000);
+  lengths.record(10'000'000, 2);
+  const std::vector<decade_row> rows = by_decade(lengths);
+  ASSERT_EQ(rows.size(), 5u) << "empty steps in between count";
+  EXPECT_EQ(rows[0].low_ns, 1'000u);
+  EXPECT_EQ(rows[0].count, 4u);
+  EXPECT_EQ(rows[1].count, 0u);
+  EXPECT_EQ(rows[4].low_ns, 10'000'000u);
+  EXPECT_EQ(rows[4].count, 2u);
+  latency_histogram extremes;
+  extremes.record(0);
+  extremes.record(UINT64_MAX);
+  std::uint64_t sum = 0;
+  for (const decade_row& row : by_decade(extremes)) sum += row.count;
+  EXPECT_EQ(sum, 2u);
+}
+
+TEST(report_result, the_lowest_reserve_is_the_first_of_several) {
+  replay_result result;
+  EXPECT_EQ(lowest_reserve(result), nullptr);
+  result.samples.resize(4);
+  EXPECT_EQ(lowest_reserve(result), nullptr) << "there never was one";
+  result.samples[0].reserve_bytes = 8;
+  result.samples[1].reserve_bytes = 3;
+  result.samples[2].reserve_bytes = 3;
+  result.samples[3].reserve_bytes = 5;
+  EXPECT_EQ(lowest_reserve(result), &result.samples[1]);
 }
 
 TEST(report_text, short_lists_still_show_what_failed) {

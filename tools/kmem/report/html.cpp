@@ -148,11 +148,12 @@ std::string page(std::string_view title, std::string_view navigation, std::strin
 
 std::string html_report(const replay_result& result) {
   static constexpr std::string_view navigation =
-      "<a href=\"#time\">Memory</a><a href=\"#flags\">Flags</a><a href=\"#failures\">Failures</a><a href=\"#blocks-section\">Page "
-      "blocks</a>"
+      "<a href=\"#time\">Memory</a><a href=\"#flags\">Flags</a><a href=\"#failures\">Failures</a><a href=\"#reserve\">Reserve</a>"
+      "<a href=\"#sleeps\">Sleeps</a><a href=\"#blocks-section\">Page blocks</a>"
       "<a href=\"#latency\">Latency</a><a href=\"#waste\">Waste</a><a href=\"#details\">Details</a>";
   std::string body = header(result) + cards(result) + time_section(result) + flag_section(result) + failure_section(result) +
-                     block_section(result) + latency_section(result) + waste_section(result) + detail_section(result);
+                     reserve_section(result) + sleep_html_section(result) + block_section(result) + latency_section(result) +
+                     waste_section(result) + detail_section(result);
   body += fmt::format("<footer>Written by kmem replay{}. Sizes are in powers of 1024.</footer>\n",
                       result.kmem_version.empty() ? "" : " " + html_escape(result.kmem_version));
   return page("kmem replay: " + title_of(result), navigation, body);

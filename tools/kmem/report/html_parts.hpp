@@ -31,6 +31,8 @@ namespace kmem::tool::report {
 [[nodiscard]] std::string time_section(const replay_result& result);
 [[nodiscard]] std::string flag_section(const replay_result& result);
 [[nodiscard]] std::string failure_section(const replay_result& result);
+[[nodiscard]] std::string reserve_section(const replay_result& result);
+[[nodiscard]] std::string sleep_html_section(const replay_result& result);
 [[nodiscard]] std::string block_section(const replay_result& result);
 [[nodiscard]] std::string latency_section(const replay_result& result);
 [[nodiscard]] std::string waste_section(const replay_result& result);
@@ -38,5 +40,7 @@ namespace kmem::tool::report {
 
 // At most `limit` samples that keep the peaks of charge: of each stretch the one with the highest charge.
 [[nodiscard]] std::vector<sample> thinned(const std::vector<sample>& samples, std::size_t limit);
+// The same, of each stretch the one with the least in reserve, then the least free.
+[[nodiscard]] std::vector<sample> thinned_to_lows(const std::vector<sample>& samples, std::size_t limit);
 
 }  // namespace kmem::tool::report

@@ -3,13 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "escape.hpp"
 #include "html_parts.hpp"
+#include "html_series.hpp"
 #include "svg.hpp"
 #include "units.hpp"
 
@@ -17,9 +16,7 @@ namespace kmem::tool::report {
 
 namespace {
 
-constexpr double view_width = 1120.0;
 constexpr std::size_t shown_samples = 600;  // about one for two pixels
-constexpr std::size_t strip_bins = 140;
 constexpr double strip_height = 44.0;
 constexpr double strip_gap = 30.0;
 
@@ -27,7 +24,6 @@ struct series_maxima {
   std::uint64_t span_ns = 0;
   std::uint64_t stacked_bytes = 0;  // charged + metadata + free present
   std::uint64_t budget_bytes = 0;
-  std::uint64_t reserve_bytes = 0;
 };
 
 [[nodiscard]] series_maxima maxima_of(const std::vector<sample>& samples) {
@@ -36,39 +32,8 @@ struct series_maxima {
     top.span_ns = std::max(top.span_ns, one.time_ns);
     top.stacked_bytes = std::max({top.stacked_bytes, one.charged_bytes + one.metadata_bytes + one.free_present_bytes, one.live_bytes});
     top.budget_bytes = std::max(top.budget_bytes, one.budget_bytes);
-    top.reserve_bytes = std::max(top.reserve_bytes, one.reserve_bytes);
   }
   return top;
-}
-
-using value_of = std::function<double(const sample&)>;
-
-[[nodiscard]] std::vector<point> points_of(const plot& area, const std::vector<sample>& samples, const value_of& value) {
-  std::vector<point> points;
-  for (const sample& one : samples) {
-    points.push_back({area.x(static_cast<double>(one.time_ns)), area.y(value(one))});
-  }
-  return points;
-}
-
-[[nodiscard]] std::string time_axis(const plot& area, std::uint64_t span_ns, double bottom) {
-  std::string out;
-  for (const std::uint64_t tick : decimal_ticks(span_ns, 9)) {
-    const double x = area.x(static_cast<double>(tick));
-    out += vertical(x, area.top, bottom, "grid");
-    out += text_at(x, bottom + 18.0, R"(text-anchor="middle")", tick == 0 ? "0" : html_ns(tick));
-  }
-  return out;
-}
-
-[[nodiscard]] std::string byte_axis(const plot& area) {
-  std::string out;
-  for (const std::uint64_t tick : byte_ticks(whole_number(area.y_max), 5)) {
-    const double y = area.y(static_cast<double>(tick));
-    out += horizontal(area.left, area.right(), y, "grid");
-    out += text_at(area.left - 10.0, y + 4.0, R"(text-anchor="end")", tick == 0 ? "0" : human_bytes(tick));
-  }
-  return out;
 }
 
 [[nodiscard]] std::string layers(const plot& area, const std::vector<sample>& samples) {
@@ -101,73 +66,6 @@ using value_of = std::function<double(const sample&)>;
   return fmt::format(R"(<path class="budget" d="{}"/>)", path) + text_at(area.right(), area.y(static_cast<double>(budget)) - 7.0,
                                                                          R"(text-anchor="end" class="strong")",
                                                                          "budget " + human_bytes(budget));
-}
-
-// Growth of a running total, by bins of equal time.
-[[nodiscard]] std::vector<std::uint64_t> growth(const std::vector<sample>& samples, std::uint64_t span, std::uint64_t sample::*total) {
-  std::vector<std::uint64_t> bins(strip_bins, 0);
-  std::uint64_t before = 0;
-  for (const sample& one : samples) {
-    const double share = span == 0 ? 0.0 : static_cast<double>(one.time_ns) / static_cast<double>(span);
-    const auto bin = std::min(strip_bins - 1, static_cast<std::size_t>(share * static_cast<double>(strip_bins)));
-    const std::uint64_t now = one.*total;
-    bins[bin] += now > before ? now - before : 0;
-    before = std::max(before, now);
-  }
-  return bins;
-}
-
-[[nodiscard]] std::string bin_strip(const plot& area, const std::vector<std::uint64_t>& bins, std::string_view shade) {
-  const double width = area.width / static_cast<double>(bins.size());
-  std::string out;
-  for (std::size_t bin = 0; bin < bins.size(); ++bin) {
-    if (bins[bin] != 0) {
-      const double top = std::min(area.y(static_cast<double>(bins[bin])), area.bottom() - 1.0);
-      out += rect(area.left + static_cast<double>(bin) * width, top, std::max(1.0, width - 1.0), area.bottom() - top, shade);
-    }
-  }
-  return out;
-}
-
-[[nodiscard]] std::string strip_frame(const plot& area, std::string_view name, std::string_view peak) {
-  return text_at(area.left, area.top - 7.0, R"(class="strong")", name) +
-         text_at(area.right(), area.top - 7.0, R"(text-anchor="end")", peak) + horizontal(area.left, area.right(), area.bottom(), "axis");
-}
-
-[[nodiscard]] nlohmann::ordered_json column(const std::vector<sample>& samples, std::uint64_t sample::*field) {
-  nlohmann::ordered_json out = nlohmann::ordered_json::array();
-  for (const sample& one : samples) {
-    out.push_back(one.*field);
-  }
-  return out;
-}
-
-[[nodiscard]] std::string series_data(const plot& area, const std::vector<sample>& samples, const series_maxima& top) {
-  nlohmann::ordered_json data;
-  data["t"] = column(samples, &sample::time_ns);
-  data["span"] = top.span_ns;
-  data["left"] = area.left;
-  data["width"] = area.width;
-  data["view"] = view_width;
-  data["rows"] = nlohmann::ordered_json::array();
-  const auto add = [&](const char* name, std::uint64_t sample::*field, const char* unit) {
-    const bool any = std::any_of(samples.begin(), samples.end(), [&](const sample& one) { return one.*field != 0; });
-    if (any) {
-      data["rows"].push_back({{"n", name}, {"u", unit}, {"v", column(samples, field)}});
-    }
-  };
-  add("budget", &sample::budget_bytes, "b");
-  add("charged", &sample::charged_bytes, "b");
-  add("of it reclaimable", &sample::droppable_bytes, "b");
-  add("live", &sample::live_bytes, "b");
-  add("metadata", &sample::metadata_bytes, "b");
-  add("free, present", &sample::free_present_bytes, "b");
-  add("reserve", &sample::reserve_bytes, "b");
-  add("resident", &sample::arena_resident_bytes, "b");
-  add("reclaimed so far", &sample::dropped_bytes, "b");
-  add("failed so far", &sample::failed, "n");
-  add("events", &sample::events, "n");
-  return data_block("time-data", data.dump());
 }
 
 [[nodiscard]] std::string failure_ticks(const plot& area, const std::vector<std::uint64_t>& bins) {
@@ -209,22 +107,30 @@ using value_of = std::function<double(const sample&)>;
     out += bin_strip(strip, dropped, R"(class="c3")");
     out += strip_frame(strip, "Reclaimed", fmt::format("{} at most in {}", human_bytes(most), html_ns(top.span_ns / strip_bins)));
   }
-  if (top.reserve_bytes != 0) {
-    next();
-    strip.y_max = static_cast<double>(top.reserve_bytes);
-    const value_of reserve = [](const sample& one) { return static_cast<double>(one.reserve_bytes); };
-    const std::vector<point> upper = points_of(strip, samples, reserve);
-    out += fmt::format(R"(<path d="{}" class="c6" opacity=".3"/>)",
-                       area_path(upper, points_of(strip, samples, [](const sample&) { return 0.0; })));
-    out += fmt::format(R"(<path d="{}" class="line c6"/>)", line_path(upper));
-    out += strip_frame(strip, "Reserve for atomic allocations", fmt::format("{} when full", human_bytes(top.reserve_bytes)));
-  }
   return out;
 }
 
+// What the picture tells of a moment.
+const std::vector<series> time_series{
+    {"budget", &sample::budget_bytes, true},
+    {"charged", &sample::charged_bytes, true},
+    {"of it reclaimable", &sample::droppable_bytes, true},
+    {"live", &sample::live_bytes, true},
+    {"metadata", &sample::metadata_bytes, true},
+    {"free, present", &sample::free_present_bytes, true},
+    {"reserve", &sample::reserve_bytes, true},
+    {"resident", &sample::arena_resident_bytes, true},
+    {"reclaimed so far", &sample::dropped_bytes, true},
+    {"failed so far", &sample::failed, false},
+    {"events", &sample::events, false},
+};
+
 }  // namespace
 
-std::vector<sample> thinned(const std::vector<sample>& samples, std::size_t limit) {
+namespace {
+
+template <typename Below>
+[[nodiscard]] std::vector<sample> highest_of_each(const std::vector<sample>& samples, std::size_t limit, Below below) {
   if (samples.size() <= limit || limit == 0) {
     return samples;
   }
@@ -232,11 +138,22 @@ std::vector<sample> thinned(const std::vector<sample>& samples, std::size_t limi
   for (std::size_t part = 0; part < limit; ++part) {
     const auto from = samples.begin() + static_cast<std::ptrdiff_t>(part * samples.size() / limit);
     const auto to = samples.begin() + static_cast<std::ptrdiff_t>((part + 1) * samples.size() / limit);
-    out.push_back(
-        *std::max_element(from, to, [](const sample& one, const sample& other) { return one.charged_bytes < other.charged_bytes; }));
+    out.push_back(*std::max_element(from, to, below));
   }
   out.back() = samples.back();
   return out;
+}
+
+}  // namespace
+
+std::vector<sample> thinned(const std::vector<sample>& samples, std::size_t limit) {
+  return highest_of_each(samples, limit, [](const sample& one, const sample& other) { return one.charged_bytes < other.charged_bytes; });
+}
+
+std::vector<sample> thinned_to_lows(const std::vector<sample>& samples, std::size_t limit) {
+  return highest_of_each(samples, limit, [](const sample& one, const sample& other) {
+    return one.reserve_bytes != other.reserve_bytes ? one.reserve_bytes > other.reserve_bytes : one.free_bytes > other.free_bytes;
+  });
 }
 
 std::string time_section(const replay_result& result) {
@@ -264,7 +181,7 @@ std::string time_section(const replay_result& result) {
       fmt::format(R"(<div class="scroll"><svg viewBox="0 0 {} {}" role="img" tabindex="0" data-series="time-data" aria-label="{}">)"
                   R"(<rect width="100%" height="100%" fill="none" pointer-events="all"/>{}</svg></div>)",
                   number(view_width), number(bottom + 26.0), html_escape(label), picture);
-  return section("time", "Memory over time", lead, legend(top, samples) + svg + series_data(area, samples, top));
+  return section("time", "Memory over time", lead, legend(top, samples) + svg + series_data("time-data", area, samples, time_series));
 }
 
 }  // namespace kmem::tool::report

@@ -1,6 +1,7 @@
 #include "result.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "units.hpp"
 
@@ -73,6 +74,51 @@ std::uint64_t slab_waste_bytes(const cache_row& row) noexcept {
 }
 
 double slab_waste_percent(const cache_row& row) noexcept { return percent(slab_waste_bytes(row), slab_bytes(row)); }
+
+std::string_view cause_text(std::string_view cause) noexcept {
+  static constexpr std::pair<std::string_view, std::string_view> texts[] = {
+      {"none", ""},
+      {"page", "freed pages"},
+      {"object", "freed an object"},
+      {"drain", "emptied CPU lists"},
+      {"room", "made room in the budget"},
+      {"give_back", "gave memory back"},
+      {"reclaim", "reclaimed for itself"},
+      {"kswapd", "reclaimed"},
+      {"left", "left the queue"},
+      {"stop", "asked to stop"},
+  };
+  for (const auto& [name, text] : texts) {
+    if (name == cause) {
+      return text;
+    }
+  }
+  return cause;
+}
+
+std::uint64_t direct_reclaims(const replay_result& result) noexcept {
+  std::uint64_t sum = 0;
+  for (const name_count& one : result.vmstat) {
+    sum += one.name.starts_with("allocstall_") ? one.count : 0;
+  }
+  return sum;
+}
+
+std::vector<decade_row> by_decade(const latency_histogram& histogram) {
+  std::vector<decade_row> out;
+  const std::vector<latency_histogram::bucket> buckets = histogram.filled_buckets();
+  std::size_t next = 0;
+  for (std::uint64_t low = 1; next < buckets.size(); low *= 10) {
+    decade_row row{low, 0};
+    for (; next < buckets.size() && (std::min(buckets[next].high, histogram.max()) / 10 < low || low > UINT64_MAX / 100); ++next) {
+      row.count += buckets[next].count;
+    }
+    if (row.count != 0 || !out.empty()) {
+      out.push_back(row);
+    }
+  }
+  return out;
+}
 
 std::uint64_t vmstat_of(const replay_result& result, std::string_view name) noexcept {
   for (const name_count& one : result.vmstat) {

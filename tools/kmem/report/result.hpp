@@ -295,6 +295,19 @@ struct replay_result {
 [[nodiscard]] std::uint64_t slab_waste_bytes(const cache_row& row) noexcept;
 [[nodiscard]] double slab_waste_percent(const cache_row& row) noexcept;
 
+// What a waker did, in words: "freed pages" for "page".
+[[nodiscard]] std::string_view cause_text(std::string_view cause) noexcept;
+
+// Requests that came to reclaim themselves: the sum of the allocstall counters.
+[[nodiscard]] std::uint64_t direct_reclaims(const replay_result& result) noexcept;
+
+// Lengths of sleeps in steps of ten, from the shortest to the longest.
+struct decade_row {
+  std::uint64_t low_ns = 0;  // the step begins here and ends at ten times as much
+  std::uint64_t count = 0;
+};
+[[nodiscard]] std::vector<decade_row> by_decade(const latency_histogram& histogram);
+
 // How much a counter of vmstat grew; 0 for one that is not there.
 [[nodiscard]] std::uint64_t vmstat_of(const replay_result& result, std::string_view name) noexcept;
 

@@ -16,6 +16,7 @@
 #include "escape.hpp"
 #include "slabinfo.hpp"
 #include "table.hpp"
+#include "text_parts.hpp"
 #include "units.hpp"
 
 namespace kmem::tool::report {
@@ -37,19 +38,7 @@ constexpr std::size_t line_width = 100;
   return utf8;
 }
 
-[[nodiscard]] std::string heading(std::string_view text, const text_options& options) {
-  return "\n" + tinted(text, tint::bold, options.colour) + "\n";
-}
-
 [[nodiscard]] tint failed_tint(std::uint64_t failed) noexcept { return failed == 0 ? tint::dim : tint::red; }
-
-[[nodiscard]] std::size_t limit_of(const text_options& options) noexcept { return options.top_rows == 0 ? SIZE_MAX : options.top_rows; }
-
-void add_rest_note(text_table& table, std::size_t left) {
-  if (left != 0) {
-    table.add_note(fmt::format("... and {} more, in the JSON and HTML reports", left));
-  }
-}
 
 [[nodiscard]] std::string wrapped_line(std::string_view label, std::string_view text, const text_options& options) {
   std::string out;
@@ -331,6 +320,18 @@ text_options options_for_stream(int descriptor) {
   return options;
 }
 
+std::string heading(std::string_view text, const text_options& options) {
+  return "\n" + tinted(text, tint::bold, options.colour) + "\n";
+}
+
+std::size_t limit_of(const text_options& options) noexcept { return options.top_rows == 0 ? SIZE_MAX : options.top_rows; }
+
+void add_rest_note(text_table& table, std::size_t left) {
+  if (left != 0) {
+    table.add_note(fmt::format("... and {} more, in the JSON and HTML reports", left));
+  }
+}
+
 std::string text_bar(std::uint64_t value, std::uint64_t whole, std::size_t width, bool unicode) {
   static constexpr const char* parts[] = {"", "\u258f", "\u258e", "\u258d", "\u258c", "\u258b", "\u258a", "\u2589"};
   const double share = whole == 0 ? 0.0 : std::min(1.0, static_cast<double>(value) / static_cast<double>(whole));
@@ -352,10 +353,11 @@ std::string text_bar(std::uint64_t value, std::uint64_t whole, std::size_t width
 }
 
 std::string text_report(const replay_result& result, const text_options& options) {
-  return head_section(result, options) + budget_section(result, options) + kind_section(result, options) + gfp_section(result, options) +
-         context_section(result, options) + failure_section(result, options) + error_section(result, options) +
-         latency_section(result, options) + waste_table(result, false, options) + waste_table(result, true, options) +
-         info_section(result, options);
+  std::string out = head_section(result, options) + budget_section(result, options) + kind_section(result, options);
+  out += gfp_section(result, options) + context_section(result, options) + failure_section(result, options);
+  out += error_section(result, options) + sleep_section(result, options) + reclaim_section(result, options);
+  out += latency_section(result, options) + waste_table(result, false, options) + waste_table(result, true, options);
+  return out + info_section(result, options);
 }
 
 }  // namespace kmem::tool::report
