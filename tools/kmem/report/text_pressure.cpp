@@ -49,7 +49,10 @@ constexpr std::size_t bar_width = 30;
 [[nodiscard]] std::vector<wake_row> by_pair(const std::vector<wake_row>& wakes) {
   std::map<std::tuple<std::string, std::string, std::string>, wake_row> rows;
   for (const wake_row& one : wakes) {
-    wake_row& row = rows.try_emplace(std::tuple(one.waker, one.cause, one.sleeper), one.waker, "", one.cause, one.sleeper).first->second;
+    wake_row& row = rows[{one.waker, one.cause, one.sleeper}];
+    row.waker = one.waker;
+    row.cause = one.cause;
+    row.sleeper = one.sleeper;
     row.wakes += one.wakes;
     row.slept_ns += one.slept_ns;
   }
