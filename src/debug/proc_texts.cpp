@@ -141,8 +141,11 @@ size_t write_vmstat(machine& m, char* buffer, size_t capacity) noexcept {
   counter(out, "pgfree", s.pgfree.load_relaxed());
   static constexpr const char* stall_names[nr_zones] = {"allocstall_dma", "allocstall_dma32", "allocstall_normal", "allocstall_high",
                                                         "allocstall_movable"};
-  for (const zone& z : m.zones)
-    if (exists(z)) counter(out, stall_names[static_cast<unsigned>(z.idx)], s.allocstall[static_cast<unsigned>(z.idx)].load_relaxed());
+  // By what requests may use, not by where they found it: Movable is counted on machines without that zone, too.
+  for (unsigned i = 0; i < nr_zones; ++i) {
+    const uint64_t stalls = s.allocstall[i].load_relaxed();
+    if (exists(m.zones[i]) || stalls != 0) counter(out, stall_names[i], stalls);
+  }
   counter(out, "pgsteal_kswapd", m.kswapd.pgsteal_kswapd.load_relaxed());
   counter(out, "pgsteal_direct", s.pgsteal_direct.load_relaxed());
   counter(out, "pgscan_kswapd", m.kswapd.pgscan_kswapd.load_relaxed());

@@ -98,6 +98,9 @@ TEST_F(proc_texts, vmstat_and_meminfo_agree_with_the_machine) {
   EXPECT_EQ(meminfo.rfind("MemTotal:          32768 kB\n", 0), 0u) << meminfo;
   EXPECT_NE(vmstat.find("kmem_charged " + std::to_string(charged_pages(m())) + "\n"), std::string::npos) << vmstat;
   EXPECT_EQ(vmstat.find("nr_slab_reclaimable 0\n"), std::string::npos) << vmstat;
+  EXPECT_EQ(vmstat.find("allocstall_movable"), std::string::npos) << "there is no such zone";
+  m().stats.allocstall[static_cast<unsigned>(zone_idx::movable)].fetch_add_relaxed(3);
+  EXPECT_NE(text_of(write_vmstat).find("allocstall_movable 3\n"), std::string::npos) << "but there are requests that might use it";
   const slab_totals slabs = count_slab_pages(m());
   EXPECT_GT(slabs.reclaimable_pages, 0u);
   EXPECT_GT(slabs.pages, slabs.reclaimable_pages);
