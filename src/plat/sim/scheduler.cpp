@@ -78,11 +78,8 @@ void switch_context(task* from, task& to) noexcept {
 #if defined(KMEM_SIM_TSAN)
   __tsan_switch_to_fiber(to.sanitizer_fiber, 0);
 #endif
-  if (from == nullptr) {
-    setcontext(&to.context);
-  } else {
-    swapcontext(&from->context, &to.context);
-  }
+  saved_stack left_for_good;
+  swap_stacks(from != nullptr ? from->saved : left_for_good, to.saved);
 #if defined(KMEM_SIM_ASAN)
   __sanitizer_finish_switch_fiber(from->sanitizer_frames, nullptr, nullptr);
 #endif
@@ -227,15 +224,6 @@ void task_main() noexcept {
   leave();
 }
 
-/// A function of its own: the compiler takes getcontext for a function that returns twice.
-__attribute__((noinline)) void make_context(task& t) noexcept {
-  getcontext(&t.context);
-  t.context.uc_stack.ss_sp = t.stack;
-  t.context.uc_stack.ss_size = t.stack_bytes;
-  t.context.uc_link = nullptr;
-  makecontext(&t.context, &task_main, 0);
-}
-
 char* new_stack() noexcept {
   constexpr size_t guard_bytes = 256 * 1024;  // below the stack, unreadable: more than one frame should jump over
   void* area = mmap(nullptr, guard_bytes + task_stack_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -291,12 +279,8 @@ void append_task(const task& t) noexcept {
   }
   append_failure("\n");
   if (&t == w.running) return append_stack(t, reinterpret_cast<uintptr_t>(__builtin_frame_address(0)), 0);
-#if defined(__x86_64__)
-  const auto& registers = t.context.uc_mcontext.gregs;
-  append_stack(t, static_cast<uintptr_t>(registers[REG_RBP]), static_cast<uintptr_t>(registers[REG_RIP]));
-#elif defined(__aarch64__)
-  append_stack(t, t.context.uc_mcontext.regs[29], t.context.uc_mcontext.pc);
-#endif
+  const stack_place place = place_of(t.saved);
+  append_stack(t, place.frame, place.pc);
 }
 
 void describe_failure(const char* why) noexcept {
@@ -426,7 +410,7 @@ int add_task(const char* name, entry body, void* argument, int cpu) noexcept {
   t.argument = argument;
   for (size_t i = 0; i + 1 < sizeof t.name && name[i] != '\0'; ++i) t.name[i] = name[i];
   t.cpu = cpu >= 0 ? cpu : static_cast<int>(next_random() % static_cast<uint64_t>(w.knobs.nr_cpus));
-  make_context(t);
+  prepare_stack(t.saved, t.stack, t.stack_bytes, &task_main);
 #if defined(KMEM_SIM_TSAN)
   t.sanitizer_fiber = __tsan_create_fiber(0);
 #endif

@@ -1,8 +1,7 @@
 // Inside of the simulated platform: the one world, shared by scheduler.cpp and memory.cpp.
 #pragma once
-#include <ucontext.h>
-
 #include "plat/sim/simulation.hpp"
+#include "plat/sim/stacks.hpp"
 
 namespace kmem::simulation {
 
@@ -10,7 +9,7 @@ enum class task_state : uint8_t { unused, held, runnable, blocked, done };
 enum class wake_reason : uint8_t { woken, timed_out, interrupted };
 
 struct task {
-  ucontext_t context;
+  saved_stack saved;
   char* stack;             // lowest usable byte; kept for the next world
   size_t stack_bytes;
   void* sanitizer_fiber;   // TSan's view of the stack
