@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "page_alloc/internal.hpp"
+#include "sim/exhausted.hpp"
 #include "sim/scenario_world.hpp"
 
 namespace kmem::sim_test {
@@ -161,64 +162,33 @@ TEST(SimSpecial, AMachineThatCannotBeMadeLeavesNothing) {
 
 // ---- waking ---------------------------------------------------------------------------------------------------------------------------
 
-/// A machine and a task that takes all that an ordinary request can have.
-struct exhausted {
-  explicit exhausted(world& w, const char* parameters) : m(w.make<machine>()) {
-    machine_config config;
-    config.kswapd = kswapd_mode::off;  // unless a test asks for it
-    config_error error;
-    KMEM_SIM_CHECK(parse_config(parameters, config, error));
-    config.cgroup = false;
-    KMEM_SIM_CHECK(machine_init(m, config, error) == err::ok);
-    while (page* const p = alloc_pages(m, gfp::kernel | gfp::nowarn | gfp::noretry, order_t(0))) taken.push_back(p);
-  }
-  /// The first ones are pages of NORMAL.
-  void give_first(size_t n) {
-    for (size_t i = 0; i < n; ++i) free_pages(m, taken[i], order_t(0));
-    taken.erase(taken.begin(), taken.begin() + static_cast<std::ptrdiff_t>(n));
-  }
-  void give_all() {
-    for (page* const p : taken) free_pages(m, p, order_t(0));
-    taken.clear();
-  }
-  machine& m;
-  std::vector<page*> taken;
-};
-
-/// Nothing is left but the reserve, a stack without a lock: pages come off it and go back as fast as tasks can. Most are taken without the
-/// chain, which drains so much before it comes to the reserve that others would hardly ever pop twice while somebody is in a pop.
+/// Nothing is left but the reserve, a stack without a lock. Pages come off it and go back as fast as tasks can; the one that was its head
+/// often becomes it again, while the one below it is still out.
 TEST(SimSpecial, PagesOfTheReserveHaveOneOwnerEach) {
-  simulation::config knobs = cpus(4);
-  knobs.switch_chance = 10;  // a task that is stopped in the middle of a pop stays so while others pop and push
   expect_seeds_pass(
       [](world& w) {
         auto& full = w.make<exhausted>(w, "mem=5M");
-        auto& owned = w.make<std::map<page*, int>>();
+        auto& owned = w.make<std::map<uint32_t, int>>();
         machine& m = full.m;
         for (int i = 0; i < 4; ++i)
-          w.spawn("atomic", [&m, &owned, i] {
-            std::vector<page*> mine;
-            for (int round = 0; round < 30; ++round) {
-              page* p = nullptr;
-              if (simulation::random(8) == 0) {
-                p = alloc_pages(m, gfp::atomic | gfp::nowarn, order_t(0));
-              } else if (const pfn_t pfn = reserve_take(m, m.zones[2]); !pfn.is_none()) {
-                p = &m.page_of(pfn);
-              }
-              if (p != nullptr) {
-                KMEM_SIM_CHECK(owned.emplace(p, i).second);
-                mine.push_back(p);
-              }
-              while (!mine.empty() && (mine.size() > 3 || simulation::random(2) == 0)) {
-                page* const last = mine.back();
-                mine.pop_back();
-                KMEM_SIM_CHECK(owned.erase(last) == 1);
-                free_pages(m, last, order_t(0));
-              }
-            }
-            for (page* const p : mine) {
-              owned.erase(p);
-              free_pages(m, p, order_t(0));
+          w.spawn("pops", [&m, &owned, i] {
+            page_stack& stack = m.zones[2].reserve;
+            const auto pop = [&] {
+              const pfn_t pfn = stack_pop(m, stack);
+              if (!pfn.is_none()) KMEM_SIM_CHECK(owned.emplace(pfn.raw(), i).second);
+              return pfn;
+            };
+            const auto push = [&](pfn_t pfn) {
+              if (pfn.is_none()) return;
+              KMEM_SIM_CHECK(owned.erase(pfn.raw()) == 1);
+              stack_push(m, stack, pfn);
+            };
+            for (int round = 0; round < 40; ++round) {
+              const pfn_t head = pop(), below = pop();
+              push(head);
+              if (page* const p = simulation::random(4) == 0 ? alloc_pages(m, gfp::atomic | gfp::nowarn, order_t(0)) : nullptr)
+                free_pages(m, p, order_t(0));
+              push(below);
             }
           });
         w.at_end([&full] {
@@ -227,7 +197,7 @@ TEST(SimSpecial, PagesOfTheReserveHaveOneOwnerEach) {
           KMEM_SIM_CHECK(machine_destroy(full.m));
         });
       },
-      knobs, 100);
+      cpus(4), 100);
 }
 
 TEST(SimSpecial, EveryFreeWakesWhoeverWaits) {

@@ -1,4 +1,4 @@
-// Swapping stacks. swapcontext() would do, but it makes a system call for the signal mask each time, which takes most of a simulation's time.
+// Swapping stacks. swapcontext() would do, but makes a system call for the signal mask each time: most of the time that a simulation takes.
 //
 // Differs.  The floating-point control word stays as it is: no task changes it. Other machines than x86-64 use swapcontext().
 // Tests.    tests/sim/sim_scheduler_test.cpp
