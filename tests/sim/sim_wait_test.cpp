@@ -4,6 +4,7 @@
 // freed was not woken, but looked again when its time was over.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -39,6 +40,11 @@ int nr_queued(machine& m) KMEM_NO_ANALYSIS {
 }
 void wait_until_queued(machine& m, int n) {
   while (nr_queued(m) < n) plat::relax(1);
+}
+void wait_until_asleep(machine& m, const std::vector<int>& tasks) {
+  wait_until_queued(m, static_cast<int>(tasks.size()));
+  for (const int task : tasks)
+    while (simulation::sleeps_on(task) == nullptr) plat::relax(1);
 }
 
 /// A world of tasks that wait, and what they have got.
@@ -85,14 +91,14 @@ TEST(SimWait, WhoIsRefusedLetsThoseBehindHaveTheTurn) {
       [](world& w) {
         auto& all = w.make<waiting_world>(w, patient);
         auto& large = w.make<page*>(all.block(3));
-        w.spawn("large", [&all] { all.want(gfp::kernel, 3); });
-        w.spawn("small", [&all] {
+        auto& tasks = w.make<std::vector<int>>();
+        tasks.push_back(w.spawn("large", [&all] { all.want(gfp::kernel, 3); }));
+        tasks.push_back(w.spawn("small", [&all] {
           wait_until_queued(all.m, 1);
           all.want(gfp::kernel, 0);
-        });
-        w.spawn("frees", [&all, &large] {
-          wait_until_queued(all.m, 2);
-          pause(400);
+        }));
+        w.spawn("frees", [&all, &large, &tasks] {
+          wait_until_asleep(all.m, tasks);
           page* const one = all.full.taken.back();
           all.full.taken.pop_back();
           all.free(one, 0);
@@ -118,50 +124,53 @@ TEST(SimWait, WhoIsServedLetsTheNextHaveTheTurn) {
       knobs_of(4), 60);
 }
 
-/// A page is freed at every moment around the one at which somebody decides to sleep.
-TEST(SimWait, AFreeIsHeardWheneverItComes) {
-  for (const uint64_t around : {uint64_t{60}, uint64_t{400}, uint64_t{1500}}) {
-    SCOPED_TRACE(around);
-    expect_seeds_pass(
-        [around](world& w) {
-          auto& all = w.make<waiting_world>(w, patient);
-          auto& begun = w.make<bool>(false);
-          w.spawn("wants", [&all, &begun] {
-            begun = true;
-            all.want(gfp::kernel, 0);
-          });
-          w.spawn("frees", [&all, &begun, around] {
-            while (!begun) plat::relax(1);
-            if (around == 60) wait_until_queued(all.m, 1);
-            pause(around);
-            page* const one = all.full.taken.back();
-            all.full.taken.pop_back();
-            all.free(one, 0);
-          });
-        },
-        knobs_of(4), 150);
-  }
+/// One CPU, and a task that keeps the other one from it as soon as its sleep is over: at any point of what the other one does.
+void spawn_urgent(world& w, uint64_t most_ns, std::function<void()> body) {
+  const int task = w.spawn("urgent", [most_ns, body = std::move(body)] {
+    uint32_t nobody = 0;
+    plat::futex_wait(&nobody, 0, 1 + simulation::random(most_ns));
+    body();
+  });
+  simulation::set_realtime(task);
+}
+simulation::config one_cpu() {
+  simulation::config knobs = knobs_of(1);
+  knobs.switch_chance = 900;
+  return knobs;
 }
 
-/// The same for a page that goes to the reserve, without a lock, and for one who may have it.
-TEST(SimWait, AFreeToTheReserveIsHeardWheneverItComes) {
+/// Something is freed, wholly, at any moment at which somebody is about to sleep: a page for a CPU's list, or a block for the zone.
+TEST(SimWait, AFreeIsHeardWheneverItComes) {
   expect_seeds_pass(
       [](world& w) {
-        auto& all = w.make<waiting_world>(w, patient, gfp::kernel | gfp::high);
-        auto& begun = w.make<bool>(false);
-        w.spawn("wants", [&all, &begun] {
-          begun = true;
-          all.want(gfp::kernel | gfp::high, 0);
-        });
-        w.spawn("frees", [&all, &begun] {
-          while (!begun) plat::relax(1);
-          pause(1200);
-          page* const one = all.full.taken.front();  // of NORMAL
-          all.full.taken.erase(all.full.taken.begin());
-          all.free(one, 0);
-        });
+        auto& all = w.make<waiting_world>(w, patient);
+        const unsigned order = w.random(2) == 0 ? 0 : nr_cpu_list_orders;
+        page* const last = all.block(order);
+        spawn_urgent(w, 200'000, [&all, last, order] { all.free(last, order); });
+        w.spawn("wants", [&all] { all.want(gfp::kernel, 0); });
       },
-      knobs_of(2), 300);
+      one_cpu(), 2000);
+}
+
+/// Somebody asks, finds nothing and falls asleep at any moment in the middle of a free: to the reserve, without a lock, for one who may have
+/// that, or of a page or a block.
+TEST(SimWait, WhoFallsAsleepInTheMiddleOfAFreeIsWoken) {
+  for (const gfp_t mask : {gfp::kernel | gfp::high, gfp::kernel}) {
+    expect_seeds_pass(
+        [mask](world& w) {
+          auto& all = w.make<waiting_world>(w, patient, mask);
+          page* last = all.full.taken.front();  // of NORMAL
+          all.full.taken.erase(all.full.taken.begin());
+          const unsigned order = mask == gfp::kernel && w.random(2) != 0 ? nr_cpu_list_orders : 0;
+          if (order != 0) {
+            all.full.taken.push_back(last);
+            last = all.block(order);
+          }
+          spawn_urgent(w, 6'000, [&all, mask] { all.want(mask, 0); });
+          w.spawn("frees", [&all, last, order] { all.free(last, order); });
+        },
+        one_cpu(), 500);
+  }
 }
 
 /// A handler interrupts a thread that holds the lock of the queue, and frees: the wake-up is left to that thread.
