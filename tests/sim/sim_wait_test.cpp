@@ -1,7 +1,7 @@
 // Wake-ups and what is deferred, one step of the protocol at a time: few tasks, small worlds, many seeds.
 //
-// Nobody wakes for no reason here, and the clock hardly moves while somebody can run: who is served later than `soon_ns` after the memory was
-// freed was not woken, but looked again when its time was over.
+// Nobody wakes for no reason here, and the clock hardly moves while somebody can run: who is served later than `soon_ns` after the memory
+// was freed was not woken, but looked again when its time was over.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -152,8 +152,8 @@ TEST(SimWait, AFreeIsHeardWheneverItComes) {
       one_cpu(), 2000);
 }
 
-/// Somebody asks, finds nothing and falls asleep at any moment in the middle of a free: to the reserve, without a lock, for one who may have
-/// that, or of a page or a block.
+/// Somebody asks, finds nothing and falls asleep at any moment in the middle of a free: to the reserve, without a lock, for one who may
+/// have that, or of a page or a block.
 TEST(SimWait, WhoFallsAsleepInTheMiddleOfAFreeIsWoken) {
   for (const gfp_t mask : {gfp::kernel | gfp::high, gfp::kernel}) {
     expect_seeds_pass(
