@@ -68,8 +68,8 @@ enum class machine_state : uint32_t { fresh, starting, serving, refused, inherit
 
 struct process_slot {
   machine object;
-  atomic<machine_state> state{machine_state::fresh};  // a futex word; written by the starter
-  atomic<const task_context*> starter{nullptr};       // thread that sets it up
+  atomic<machine_state> state{machine_state::fresh};  // a futex word; written by the starter, and by forks
+  atomic<const task_context*> starter{nullptr};       // thread that alone may set it up now
   atomic<uint32_t> inherited_uses{0};                 // calls that a state of `inherited` has refused; the first one is reported
 };
 extern constinit process_slot process;

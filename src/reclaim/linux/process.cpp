@@ -2,13 +2,15 @@
 //
 // States.   fresh -> starting -> serving, or -> refused (a bad KMEM_CMDLINE, no address space), from where an explicit set-up may try
 //           again. In the child of a fork serving -> inherited for a memfd, from where an explicit set-up makes a machine of its own.
-//           Whoever makes the step to `starting` sets it up; others wait on the state word. A handler that interrupts the starter's own
-//           thread cannot wait for it and gets no machine.
+//           Whoever becomes `starter` makes the step to `starting` and sets it up; others wait on the state word. A handler that
+//           interrupts the starter's own thread cannot wait for it and gets no machine: it finds its thread's name, which is written
+//           before the state and taken back after it.
 // Contexts. Any: only raw system calls, no lock but the state word. Works before the C library's constructors, when `environ` is not set
 //           yet: the environment then comes from /proc/self/environ.
 // Forks.    A fork inside a fork of the same thread (from a signal handler) touches no lock: the outermost one has them, or is about to.
 //           Its child finds them held by its own thread and runs on nested; it gets a machine of its own when the outermost fork ends.
 // Ordering. pairs: machine_state - the starter's store releases the machine, every load that finds it serving acquires it.
+//           pairs: machine_starter - a starter that gives up leaves what it wrote to the next one.
 // Kernel.   KMEM_CMDLINE is the kernel's command line: a parameter that is not understood is an error here, since it would limit nothing.
 // Tests.    tests/unit/face_cxx/process_test.cpp, tests/programs/preload_*.sh, environment_fork.py
 #include <new>
@@ -76,19 +78,23 @@ bool read_cmdline(machine_config& config, config_error& error) noexcept {
   return right;
 }
 
-/// Makes the step to `starting`. Return: true if this thread is the starter now; else `state` is final for it.
+/// Makes the step to `starting`. Return: true if this thread is the starter now, from the state `state`; else that is final for it.
 bool become_starter(bool retry_refused, machine_state& state) noexcept {
   for (;;) {
     state = process.state.load_acquire();  // pairs: machine_state
     if (state == machine_state::serving) return false;
     if ((state == machine_state::refused || state == machine_state::inherited) && !retry_refused) return false;
-    if (state != machine_state::starting) {
-      if (!process.state.try_cmpxchg_acquire(state, machine_state::starting)) continue;  // pairs: machine_state
-      process.starter.store_relaxed(&current());
+    const task_context* starter = nullptr;
+    if (process.starter.try_cmpxchg_acquire(starter, &current())) {  // pairs: machine_starter
+      if (process.state.load_relaxed() != state) {  // somebody has started it, or has failed to, meanwhile
+        process.starter.store_release(nullptr);     // pairs: machine_starter
+        continue;
+      }
+      process.state.store_relaxed(machine_state::starting);
       return true;
     }
-    if (process.starter.load_relaxed() == &current()) return false;
-    plat::futex_wait(state_word(), static_cast<uint32_t>(machine_state::starting), recheck_ns);
+    if (starter == &current()) return false;
+    plat::futex_wait(state_word(), static_cast<uint32_t>(state), recheck_ns);
   }
 }
 
@@ -101,8 +107,8 @@ KMEM_COLD void report_inherited() noexcept {
 }
 
 void finish_start(machine_state state) noexcept {
-  process.starter.store_relaxed(nullptr);
-  process.state.store_release(state);  // pairs: machine_state
+  process.state.store_release(state);      // pairs: machine_state
+  process.starter.store_release(nullptr);  // pairs: machine_starter
   plat::futex_wake(state_word(), 0x7fffffff);
 }
 
@@ -153,7 +159,11 @@ namespace {
 /// What every child is to know at once.
 void note_child() noexcept {
   const machine_state state = process.state.load_relaxed();
-  if (state == machine_state::starting && process.starter.load_relaxed() != &current()) new (&process) process_slot{};
+  const task_context* const starter = process.starter.load_relaxed();
+  if (starter != nullptr && starter != &current()) {  // a thread that is not in this process
+    if (state == machine_state::starting) new (&process) process_slot{};
+    process.starter.store_relaxed(nullptr);
+  }
   if (state == machine_state::serving && process.object.config.kind == backing::memfd)
     process.state.store_release(machine_state::inherited);  // pairs: machine_state
 }

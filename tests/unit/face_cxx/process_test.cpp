@@ -13,6 +13,7 @@
 #include <kmem/kmem.hpp>
 
 #include "reclaim/reclaim.hpp"
+#include "support/single_step.hpp"
 
 namespace kmem {
 namespace {
@@ -225,6 +226,34 @@ TEST_F(process_DeathTest, the_child_of_a_fork_inside_a_fork_leaves_what_it_share
               })(),
               ::testing::ExitedWithCode(0), "shares the memory of a memfd");
 }
+
+#if defined(KMEM_TEST_SINGLE_STEP)
+uint64_t start_interrupted_at = 0;
+
+bool allocate_there(uint64_t instruction) {
+  if (instruction != start_interrupted_at) return true;
+  kfree(kmalloc(100, gfp::atomic));  // that of a machine it has started itself, or none
+  return false;
+}
+
+TEST_F(process_DeathTest, a_handler_after_any_instruction_of_the_start_waits_for_nobody) {
+  EXPECT_EXIT(([] {
+                setenv("KMEM_CMDLINE", "mem=8M", 1);
+                for (start_interrupted_at = 0; start_interrupted_at < 400; ++start_interrupted_at) {
+                  const pid_t child = fork();
+                  if (child == 0) {
+                    alarm(30);
+                    void* p = nullptr;
+                    testing::run_in_steps(allocate_there, [&] { p = kmalloc(1000, gfp::kernel); });
+                    _exit(p != nullptr && validate() == nullptr ? 0 : 1);
+                  }
+                  if (end_of(child) != 0) fprintf(stderr, "instruction %d", static_cast<int>(start_interrupted_at)), _exit(1);
+                }
+                _exit(0);
+              })(),
+              ::testing::ExitedWithCode(0), "^$");
+}
+#endif
 
 }  // namespace
 }  // namespace kmem
