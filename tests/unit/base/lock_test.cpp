@@ -199,5 +199,13 @@ TEST(Spinlock, NestedGuardsCountEachLock) {
   EXPECT_EQ(preempt_count(), preempt_unit);
 }
 
+TEST(Lock, AHandlerThatInterruptsAGuardedScopeOnlyTries) {
+  ranked_lock lock(lock_rank::cache);
+  const lock_guard hold(lock);
+  EXPECT_EQ(current().depth, 1u);
+  const nest_guard handler;
+  EXPECT_FALSE(lock.lock_unless_nested());
+}
+
 }  // namespace
 }  // namespace kmem

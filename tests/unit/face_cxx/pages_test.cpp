@@ -106,5 +106,14 @@ TEST_F(pages_api, bulk_fills_only_the_holes) {
   for (page* const p : pages) free_pages(p, 0);
 }
 
+TEST_F(pages_api, every_page_of_a_block_knows_its_zone) {
+  for (const gfp_t mask : {gfp::kernel, gfp::kernel | gfp::dma, gfp::kernel | gfp::comp}) {
+    page* const p = alloc_pages(mask, 3);
+    ASSERT_NE(p, nullptr);
+    for (unsigned i = 0; i < 8; ++i) EXPECT_STREQ(page_zone(nth(p, i)), page_zone(p)) << i;
+    free_pages(p, 3);
+  }
+}
+
 }  // namespace
 }  // namespace kmem

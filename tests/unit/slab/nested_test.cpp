@@ -2,6 +2,7 @@
 #include <set>
 
 #include "slab_fixture.hpp"
+#include "support/single_step.hpp"
 
 namespace kmem::testing {
 namespace {
@@ -159,6 +160,46 @@ TEST(nested, draining_and_figures_do_not_wait_for_the_interrupted_frame) {
     m.destroy(cache);
   }
 }
+
+#if defined(KMEM_TEST_SINGLE_STEP)
+struct interruption {
+  slab_allocator* sa = nullptr;
+  kmem_cache* cache = nullptr;
+  uint64_t at = 0;  // the instruction that is interrupted
+};
+interruption interruption_now;
+
+/// Makes a slab, takes an object of it and frees it, past the arrays: all of it without a lock if the frame below holds the cache's.
+bool make_take_and_free(uint64_t instruction) {
+  interruption& now = interruption_now;
+  if (instruction != now.at) return true;
+  object_at_hand instead(*now.sa, *now.cache);
+  page* const head = make_slab(*now.sa, *now.cache, gfp::atomic, true, instead);
+  if (head == nullptr) return false;
+  object_batch batch;
+  const unsigned n = add_slab_and_take(*now.sa, *now.cache, *head, batch, 1);
+  put_to_slabs(*now.sa, *now.cache, batch, n);
+  return false;
+}
+
+TEST(nested, a_slab_made_and_an_object_freed_in_a_handler_after_any_instruction_of_a_free_are_found) {
+  slab_machine m;
+  kmem_cache& cache = m.make(2048);
+  uint64_t steps = 1;
+  for (uint64_t at = 0; at < steps; ++at) {
+    void* object = cache_alloc(*m, cache, gfp::kernel);
+    ASSERT_NE(object, nullptr);
+    interruption_now = {&*m, &cache, at};
+    steps = run_in_steps(make_take_and_free, [&] { put_to_slabs(*m, cache, &object, 1); });
+    steps = steps == at + 1 ? at + 2 : at;
+    ASSERT_EQ(m->bad_frees.load_relaxed(), 0u) << "instruction " << at << take_log();
+    const char* const wrong = slab_is_valid(*m);
+    ASSERT_EQ(wrong, nullptr) << "instruction " << at << ": " << wrong;
+  }
+  EXPECT_GT(steps, 100u);
+  m.destroy(cache);
+}
+#endif
 
 }  // namespace
 }  // namespace kmem::testing
