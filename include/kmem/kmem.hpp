@@ -62,8 +62,8 @@ requires(!may_block(G)) [[nodiscard]] inline void* kmalloc(size_t size) noexcept
   static_assert(detail::check_mask<G>());
   return kmalloc(size, G);
 }
-/// With an alignment of your own, a power of two of at most 4 MiB, in bytes. Context: as the mask. Return: as kmalloc; nullptr for another
-/// alignment.
+/// With an alignment of your own, a power of two of at most 4 MiB, in bytes. Context: as the mask. Return: as kmalloc, but memory of its
+/// own for no bytes if the alignment is more than 16; nullptr for another alignment.
 [[nodiscard]] KMEM_EXPORT void* kmalloc_aligned(size_t size, size_t align, gfp_t gfp) noexcept;
 /// Cleared memory. Context: as the mask. Return: as kmalloc.
 [[nodiscard]] inline void* kzalloc(size_t size, gfp_t gfp) noexcept { return kmalloc(size, gfp | gfp::zero); }

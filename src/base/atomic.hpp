@@ -20,10 +20,8 @@ class atomic {
 
   T load_relaxed() const noexcept { return point(), value_.load(std::memory_order_relaxed); }
   T load_acquire() const noexcept { return point(), value_.load(std::memory_order_acquire); }
-  T load_seq_cst() const noexcept { return point(), value_.load(std::memory_order_seq_cst); }
   void store_relaxed(T v) noexcept { point(), value_.store(v, std::memory_order_relaxed); }
   void store_release(T v) noexcept { point(), value_.store(v, std::memory_order_release); }
-  void store_seq_cst(T v) noexcept { point(), value_.store(v, std::memory_order_seq_cst); }
   T exchange_relaxed(T v) noexcept { return point(), value_.exchange(v, std::memory_order_relaxed); }
   T exchange_acquire(T v) noexcept { return point(), value_.exchange(v, std::memory_order_acquire); }
   T exchange_release(T v) noexcept { return point(), value_.exchange(v, std::memory_order_release); }

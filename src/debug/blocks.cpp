@@ -35,6 +35,8 @@ KMEM_UNSANITIZED page_guess guess_use(const machine& m, pfn_t pfn) noexcept {
       return {page_use::free, 0, nr_pages};
     case page_kind::reserve:
       return {page_use::free, 0, 1};
+    case page_kind::deferred:
+      return {page_use::free, 0, p->run.nr_pages != 0 ? p->run.nr_pages : 1};
     case page_kind::allocated:
       return {page_use::pages, 0, p->run.nr_pages != 0 ? p->run.nr_pages : 1};
     default:

@@ -80,8 +80,9 @@ void* allocate(size_t size, size_t align, gfp_t gfp) noexcept {
   if (size == 0) size = 1;  // the pointer for no bytes is aligned to 16 only, and some callers give it an address of its own
   if (align <= 8 || (align <= 16 && size > 8)) return kvmalloc(*m, size, gfp, __builtin_return_address(0));
   const bool may_vmalloc = may_block(current_gfp(gfp)) && align <= page_size && size > page_size;
-  void* const p = kmalloc_aligned(*m, size, align, may_vmalloc ? (gfp | gfp::nowarn | gfp::noretry) & ~gfp::nofail : gfp);
-  return p != nullptr || !may_vmalloc ? p : vmalloc(*m, size, gfp, __builtin_return_address(0));
+  if (!may_vmalloc) return kmalloc_aligned(*m, size, align, gfp);
+  void* const p = kmalloc_quietly(*m, size, align, (gfp | gfp::noretry) & ~gfp::nofail);
+  return p != nullptr ? p : vmalloc(*m, size, gfp, __builtin_return_address(0));
 }
 
 }  // namespace detail

@@ -122,7 +122,7 @@ void release_run(kmalloc_allocator& ka, page* p) noexcept {
 }
 
 /// Whole pages for `size`, aligned to `align` (a power of two).
-void* alloc_large(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept {
+void* alloc_large(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, bool quiet) noexcept {
   if (KMEM_UNLIKELY(has(gfp, bad_slab_gfp))) gfp = fix_slab_gfp(gfp);
   const uint64_t n = pages_for(size).raw();
   uint64_t whole = n;
@@ -131,7 +131,7 @@ void* alloc_large(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) n
     whole = align >> page_shift;
     while (whole < n) whole *= 2;
   }
-  page* const p = alloc_run(ka, gfp & ~gfp::movable, nr_pages_t(whole));
+  page* const p = alloc_run(ka, gfp & ~gfp::movable, nr_pages_t(whole), quiet);
   if (p != nullptr && whole != n) resize_run(ka, p, nr_pages_t(n), gfp);
   return adopt_run(ka, p);
 }
@@ -149,10 +149,27 @@ void* take_larger(kmalloc_allocator& ka, unsigned number, size_t align, gfp_t gf
   return nullptr;
 }
 
+/// An object of the class or a larger one: whichever, it is cleared if that was asked for.
+struct class_at_hand : object_at_hand {
+  class_at_hand(kmalloc_allocator& allocator, kmem_cache& own, unsigned class_number, size_t alignment, gfp_t mask) noexcept
+      : object_at_hand(allocator, own), ka(allocator), number(class_number), align(alignment), gfp(mask) {
+    take = [](alternative& self) noexcept {
+      auto& here = static_cast<class_at_hand&>(self);
+      here.object = clear(cache_alloc_at_hand(here.ka, here.cache), here.cache.object_size, here.gfp);
+      if (here.object == nullptr) here.object = take_larger(here.ka, here.number, here.align, here.gfp);
+      return here.object != nullptr;
+    };
+  }
+  kmalloc_allocator& ka;
+  unsigned number;
+  size_t align;
+  gfp_t gfp;
+};
+
 /// Pages of its own for a small object. `instead`: what ends its waiting besides.
 void* take_pages(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, bool quiet, object_at_hand* instead) noexcept {
   const order_t order = order_for(size > align ? size : align);
-  const gfp_t pages_gfp = gfp & ~(gfp::movable | bad_slab_gfp);
+  const gfp_t pages_gfp = gfp & ~(gfp::movable | gfp::comp | bad_slab_gfp);
   page* const p = alloc_pages_for(ka, {.gfp = pages_gfp, .order = order, .bytes = size, .quiet = quiet, .instead = instead});
   if (p == nullptr) return nullptr;
   resize_run(ka, p, pages_for(size), gfp);
@@ -165,7 +182,7 @@ constexpr gfp_t without_waiting(gfp_t gfp) noexcept {
   return may_block(gfp) ? gfp & ~(gfp::nofail | gfp::direct_reclaim | gfp::high) : gfp & ~gfp::nofail;
 }
 
-KMEM_COLD void* kmalloc_slow(kmalloc_allocator& ka, unsigned number, size_t size, size_t align, gfp_t gfp) noexcept {
+KMEM_COLD void* kmalloc_slow(kmalloc_allocator& ka, unsigned number, size_t size, size_t align, gfp_t gfp, bool quiet) noexcept {
   // Objects of the class itself have their natural alignment anyway; what stands in for them must be looked for.
   const size_t natural = is_power_of_two(size) ? size : size_t{16};
   if (align < natural) align = natural;
@@ -175,16 +192,16 @@ KMEM_COLD void* kmalloc_slow(kmalloc_allocator& ka, unsigned number, size_t size
   if (result == nullptr && smaller) result = take_pages(ka, size, align, without_waiting(gfp), true, nullptr);
   if (result != nullptr) return result;
   kmem_cache* const cache = cache_for(ka, number, gfp);
-  if (cache == nullptr) return alloc_large(ka, size, align, gfp);  // a DMA request before its cache could be made
+  if (cache == nullptr) return alloc_large(ka, size, align, gfp, quiet);  // a DMA request before its cache could be made
+  class_at_hand instead(ka, *cache, number, align, gfp);
   if (smaller && may_block(gfp)) {
-    object_at_hand instead(ka, *cache);
-    result = take_pages(ka, size, align, gfp, false, &instead);
-    if (result == nullptr) result = clear(instead.taken ? instead.object : cache_alloc_at_hand(ka, *cache), cache->object_size, gfp);
+    result = take_pages(ka, size, align, gfp, quiet, &instead);
+    if (result == nullptr && (instead.taken || instead.take(instead))) result = instead.object;
   } else {
-    result = clear(cache_alloc_unchecked(ka, *cache, gfp, false), cache->object_size, gfp);
+    result = clear(cache_alloc_unchecked(ka, *cache, gfp, quiet, &instead), cache->object_size, gfp);
+    if (result == nullptr) result = take_larger(ka, number, align, gfp);
   }
-  if (result == nullptr) result = take_larger(ka, number, align, gfp);
-  if (result == nullptr) report_slab_failure(ka, *cache, gfp);
+  if (result == nullptr && !quiet) report_slab_failure(ka, *cache, gfp);
   return result;
 }
 
@@ -197,14 +214,14 @@ bool may_allocate(size_t size, gfp_t gfp) noexcept {
   return has(gfp, gfp::nofail) || !should_fail(fail_point::failslab, size);
 }
 
-KMEM_ALWAYS_INLINE void* alloc_class(kmalloc_allocator& ka, unsigned number, size_t size, size_t align, gfp_t gfp) noexcept {
+KMEM_ALWAYS_INLINE void* alloc_class(kmalloc_allocator& ka, unsigned number, size_t size, size_t align, gfp_t gfp, bool quiet) noexcept {
   if (KMEM_UNLIKELY(!may_allocate(size, gfp))) return nullptr;
   kmem_cache* const cache = cache_for(ka, number, gfp);
   if (KMEM_LIKELY(cache != nullptr)) {
     void* const object = cache_alloc_unchecked(ka, *cache, without_waiting(gfp), true);
     if (KMEM_LIKELY(object != nullptr)) return clear(object, cache->object_size, gfp);
   }
-  return kmalloc_slow(ka, number, size, align, gfp);
+  return kmalloc_slow(ka, number, size, align, gfp, quiet);
 }
 
 KMEM_COLD void report_refused(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept {
@@ -237,20 +254,23 @@ KMEM_COLD void report_invalid_free(kmalloc_allocator& ka, const void* p, const c
   printk(log_level::err, line, text.length() < sizeof line ? text.length() : sizeof line - 1, pcs, nr_pcs);
 }
 
-/// Allocation of any size. `limit`: of kmalloc_max.
-void* alloc_any(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, bool limited) noexcept {
+/// Allocation of any size. `limited`: by kmalloc_max. `quiet`: the caller has something else to try.
+void* alloc_any(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, bool limited, bool quiet) noexcept {
   // Addresses are aligned as page numbers are up to the arena's own alignment, and no further. Beyond the span no run can exist; the
   // arithmetic on pages stays below 2^52.
   if (KMEM_UNLIKELY(align > span_step_bytes || (limited && size > ka.kmalloc_max_bytes) || (size >> page_shift) >= ka.span_pages)) {
     report_refused(ka, size, align, gfp);
     return nullptr;
   }
-  if (size == 0) return zero_size_ptr;
+  if (size == 0) {
+    if (align <= reinterpret_cast<uintptr_t>(zero_size_ptr)) return zero_size_ptr;
+    size = 1;
+  }
   if (size <= size_class_max && align <= size_class_max) {
     const unsigned number = align <= 8 ? size_class_of(size) : aligned_size_class_of(size, align);
-    return alloc_class(ka, number, size, align, gfp);
+    return alloc_class(ka, number, size, align, gfp, quiet);
   }
-  return alloc_large(ka, size, align, gfp);
+  return alloc_large(ka, size, align, gfp, quiet);
 }
 
 /// Can `size` bytes stay where ksize(old) bytes are?
@@ -265,8 +285,8 @@ bool resize_in_place(kmalloc_allocator& ka, const void* old, size_t size, size_t
   return true;
 }
 
-void* realloc_any(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp, bool limited) noexcept {
-  if (is_zero_or_null(old)) return alloc_any(ka, size, 1, gfp, limited);
+void* realloc_any(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp, bool limited, bool quiet) noexcept {
+  if (is_zero_or_null(old)) return alloc_any(ka, size, 1, gfp, limited, quiet);
   if (size == 0) {
     kfree(ka, old);
     return zero_size_ptr;
@@ -282,7 +302,7 @@ void* realloc_any(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp
   // A smaller object is a favour: without it everything stays as it is.
   const bool shrinks = size <= usable;
   constexpr gfp_t favour_without = gfp::nofail | gfp::direct_reclaim | gfp::high | gfp::memalloc;
-  void* const result = alloc_any(ka, size, 1, shrinks ? (gfp & ~favour_without) | gfp::nowarn : gfp, limited);
+  void* const result = alloc_any(ka, size, 1, shrinks ? (gfp & ~favour_without) | gfp::nowarn : gfp, limited, quiet || shrinks);
   if (result == nullptr) return shrinks ? same : nullptr;
   __builtin_memcpy(result, old, shrinks ? size : usable);
   kfree(ka, old);
@@ -320,25 +340,33 @@ void kmalloc_destroy(kmalloc_allocator& ka) noexcept {
 }
 
 void* kmalloc(kmalloc_allocator& ka, size_t size, gfp_t gfp) noexcept {
-  if (KMEM_LIKELY(size - 1 < ka.class_max_bytes)) return alloc_class(ka, size_class_of(size), size, 1, gfp);
-  return alloc_any(ka, size, 1, gfp, true);
+  if (KMEM_LIKELY(size - 1 < ka.class_max_bytes)) return alloc_class(ka, size_class_of(size), size, 1, gfp, false);
+  return alloc_any(ka, size, 1, gfp, true, false);
 }
 
 void* kmalloc_aligned(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept {
   KMEM_CHECK(is_power_of_two(align));
-  return alloc_any(ka, size, align, gfp, true);
+  return alloc_any(ka, size, align, gfp, true, false);
+}
+
+void* kmalloc_quietly(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept {
+  KMEM_CHECK(is_power_of_two(align));
+  return alloc_any(ka, size, align, gfp | gfp::nowarn, true, true);
 }
 
 void* kmalloc_huge(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept {
   KMEM_CHECK(is_power_of_two(align));
-  return alloc_any(ka, size, align, gfp, false);
+  return alloc_any(ka, size, align, gfp, false, false);
 }
 
 void* krealloc(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept {
-  return realloc_any(ka, old, size, gfp, true);
+  return realloc_any(ka, old, size, gfp, true, false);
+}
+void* krealloc_quietly(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept {
+  return realloc_any(ka, old, size, gfp | gfp::nowarn, true, true);
 }
 void* krealloc_huge(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept {
-  return realloc_any(ka, old, size, gfp, false);
+  return realloc_any(ka, old, size, gfp, false, false);
 }
 
 void kfree(kmalloc_allocator& ka, const void* p) noexcept {

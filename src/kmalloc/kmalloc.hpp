@@ -27,14 +27,19 @@ inline bool is_zero_or_null(const void* p) noexcept { return reinterpret_cast<ui
 /// `size` bytes, naturally aligned when `size` is a power of two, else to 16 (8 up to 8 bytes). Context: any, if `gfp` does not block.
 /// Return: memory, zero_size_ptr for 0, nullptr when too large or exhausted.
 void* kmalloc(kmalloc_allocator& ka, size_t size, gfp_t gfp) noexcept;
-/// The same with an alignment (a power of two). Return: as kmalloc; nullptr, with a warning, for alignments above span_step_bytes.
+/// The same with an alignment (a power of two). Return: as kmalloc, but aligned memory for 0 where zero_size_ptr is not aligned enough;
+/// nullptr, with a warning, for alignments above span_step_bytes.
 void* kmalloc_aligned(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept;
+/// The same for who has something else to try: a failure leaves no record and no report.
+void* kmalloc_quietly(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept;
 /// The same as kmalloc_aligned without the limit of kmalloc_max: any size that the machine has room for. For the malloc face.
 void* kmalloc_huge(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept;
 /// A new size. In place when it fits and wastes no more than half, or when the pages behind a run are free; else a copy. Context: as
 /// kmalloc. Return: as kmalloc; on nullptr `old` is as before. Shrinking never fails. 0 frees and gives zero_size_ptr.
 void* krealloc(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept;
-/// The same without the limit of kmalloc_max.
+/// The same for who has something else to try: a failure leaves no record and no report.
+void* krealloc_quietly(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept;
+/// krealloc without the limit of kmalloc_max.
 void* krealloc_huge(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp) noexcept;
 /// Frees what kmalloc, krealloc or kmem_cache_alloc gave. nullptr and zero_size_ptr are fine. Anything else: a report, and nothing is
 /// freed. Context: any.

@@ -197,7 +197,7 @@ page* alloc_fast(page_allocator& pa, gfp_t gfp, unsigned order) noexcept {
   unsigned preferred = raw(highest);
   while (pa.zones[preferred].nr_blocks == 0) --preferred;  // DMA always exists
   zone& z = pa.zones[preferred];
-  const uint64_t floor = floor_for(pa, z, {gfp, order_t(order)}, highest);
+  const uint64_t floor = floor_for(pa, z, {gfp}, highest);
   if (!above_floor(z, uint64_t{1} << order, floor)) return nullptr;
   if (KMEM_UNLIKELY(somebody_waits(pa)) && may_block(gfp)) return nullptr;
   if (pa.has_kswapd && has(gfp, gfp::kswapd_reclaim) && !above_low(z, uint64_t{1} << order, highest)) return nullptr;
@@ -328,9 +328,10 @@ page* alloc_pages_for(page_allocator& pa, const alloc_request& wanted) noexcept 
 
 page* alloc_pages(page_allocator& pa, gfp_t gfp, order_t order) noexcept { return alloc_pages_for(pa, {gfp, order}); }
 
-page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n) noexcept {
+page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n, bool quiet) noexcept {
   if (n.raw() == 0) return nullptr;
   request r = make_request(pa, gfp, n.raw(), request_kind::run);
+  r.quiet = quiet;
   r.bytes = n.raw() << page_shift;
   if (KMEM_UNLIKELY(n.raw() > pa.span_pages)) {
     if (!may_fail(gfp)) bug("__GFP_NOFAIL for more pages than the whole arena has", __FILE__, __LINE__);

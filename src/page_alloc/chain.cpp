@@ -237,7 +237,7 @@ prospects prospects_of(const page_allocator& pa, const request& r) noexcept {
     const zone& z = pa.zones[i];
     if (z.nr_blocks == 0) continue;
     const uint64_t managed = z.managed_most;
-    const uint64_t floor = floor_for(pa, z, {r.gfp, order_t(r.order), r.realtime, permitted(chain_step::reserve, r)}, r.highest);
+    const uint64_t floor = floor_for(pa, z, {r.gfp, r.realtime, permitted(chain_step::reserve, r)}, r.highest);
     const uint64_t most = managed > floor ? managed - floor : 0;
     result.whole += managed;
     if (managed > result.largest) result.largest = managed;
@@ -339,7 +339,7 @@ bool alloc_slow(page_allocator& pa, request& r) noexcept {
   // Only the rule of 6.1 treats real-time threads differently; the question is a system call.
   if (pa.config.policy == reserve_policy::linux6_1) r.realtime = may_block(r.gfp) && !in_interrupt() && plat::realtime_thread();
   chain_step reached = chain_step::lists;
-  const bool served = run_chain(pa, r, reached);
+  const bool served = run_chain(pa, r, reached) || take_instead(r);
   if (served && may_block(r.gfp))
     current().last_wait = static_cast<uint8_t>(r.outcome == wait_outcome::served ? r.outcome : wait_outcome::none);
   drain_deferred(pa);

@@ -1,7 +1,7 @@
 // Freeing: reference counts, and where the pages of a block go when the last reference is dropped.
 //
 // States.   allocated or slab (reference count >= 1) -> reserve, cpu_list or free. The head's `order` and run say how many pages there
-//           are, so a free needs to be told nothing, and a wrong order is only reported.
+//           are, so a free needs to be told nothing, and a wrong order is only reported. On the way there it may be deferred.
 // Way.      A single page goes to a reserve that is not full; blocks of order <= 3 to this CPU's list; everything else, and all while
 //           somebody waits for memory, to the free areas. Where no lock can be had (a signal handler that interrupted the allocator) the
 //           head goes on the lock-free list `deferred`, drained by the next slow path on its way out.
@@ -19,6 +19,7 @@ namespace {
 
 void defer(page_allocator& pa, page* p) noexcept {
   pa.stats.deferred_frees.fetch_add_relaxed(1);
+  p->kind = page_kind::deferred;  // its reference count is a link from now on: a second free must not touch it
   stack_push(pa, pa.deferred, pa.pfn_of(p));
   wake_after_lockless_free(pa);
 }
@@ -120,6 +121,7 @@ uint64_t drain_deferred(page_allocator& pa) noexcept {
   for (pfn_t pfn = take_deferred(pa); !pfn.is_none();) {
     page* const p = &pa.page_of(pfn);
     pfn = stack_next(pa, pfn);
+    p->kind = page_kind::allocated;
     freed += pages_of_head(*p);
     if (!free_to_zone(pa, p)) defer(pa, p);
   }

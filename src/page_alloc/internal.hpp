@@ -37,7 +37,7 @@ inline void mark_allocated(page& head, const zone& z, unsigned order, uint64_t n
   head.kind = page_kind::allocated;
   head.order = static_cast<uint8_t>(order);
   head.zone = static_cast<uint8_t>(z.idx);
-  head.run = {static_cast<uint32_t>(n), 0};
+  head.run = {static_cast<uint32_t>(n)};
   head.refcount.store_relaxed(1);
 }
 
@@ -239,11 +239,18 @@ struct request {
   int zone = -1;
 };
 
+/// What would do as well as pages, if it is there now.
+inline bool take_instead(const request& r) noexcept {
+  if (r.instead == nullptr) return false;
+  r.instead->taken = r.instead->take(*r.instead);
+  return r.instead->taken;
+}
+
 request make_request(const page_allocator& pa, gfp_t gfp, uint64_t n, request_kind kind) noexcept;
 /// Free pages of zone z that a request must leave: its floor plus what the zone keeps from requests whose highest zone is `highest`.
 uint64_t floor_for(const page_allocator& pa, const zone& z, const watermark_request& wanted, zone_idx highest) noexcept;
 inline uint64_t floor_for(const page_allocator& pa, const zone& z, const request& r) noexcept {
-  return floor_for(pa, z, {r.gfp, order_t(r.order), r.realtime, r.reserve_step}, r.highest);
+  return floor_for(pa, z, {r.gfp, r.realtime, r.reserve_step}, r.highest);
 }
 /// May `n` pages be taken from z under that floor?
 inline bool above_floor(const zone& z, uint64_t n, uint64_t floor) noexcept {

@@ -189,7 +189,8 @@ struct alloc_request {
   bool quiet = false;  // the caller has something else to try: failing is no failure yet, and leaves no record and no report
   alternative* instead = nullptr;  // what ends the request's waiting besides pages
 };
-/// What serves a request besides pages: an object of its cache that somebody frees. Asked whenever the request has its turn while it waits.
+/// What serves a request besides pages: an object of its cache that somebody frees. Asked whenever the request has its turn while it waits,
+/// and before it fails.
 struct alternative {
   const void* what = nullptr;  // those who free one say so to wake_waiters_for()
   bool (*take)(alternative& self) noexcept = nullptr;  // Return: whether there was one; the request is over then, without pages or report
@@ -213,7 +214,8 @@ page* compound_head(page_allocator& pa, page* p) noexcept;
 zone_idx page_zone_idx(page_allocator& pa, const page* p) noexcept;
 
 /// `n` contiguous pages for `bytes`, no more than needed; any number: above MAX_ORDER too (naturally aligned if n is a power of two).
-page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n) noexcept;
+/// `quiet`: as in alloc_request.
+page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n, bool quiet = false) noexcept;
 /// What the first page of such a run is aligned to at least, in pages: the next power of two, but no more than a page block unless `n` is
 /// one.
 constexpr uint64_t run_alignment(uint64_t n) noexcept {
@@ -277,10 +279,9 @@ uint64_t nr_freed_pages(const page_allocator& pa) noexcept;
 /// may sleep; no lock held.
 void make_room_for_block(page_allocator& pa, order_t order, zone_idx highest) noexcept;
 
-/// The watermark test: may a request of 2^order with these rights take pages of zone z now? (The rule alone, for tests and reports.)
+/// The watermark test: may a request with these rights take pages of zone z now? (The rule alone, for tests and reports.)
 struct watermark_request {
   gfp_t gfp;
-  order_t order;
   bool realtime = false;
   bool reserve_step = false;  // the chain has come to the reserve
 };

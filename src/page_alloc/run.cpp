@@ -110,7 +110,12 @@ bool resize_run(page_allocator& pa, page* p, nr_pages_t wanted, gfp_t gfp) noexc
     tail->next = tail->prev = pfn_t();
     p->run.nr_pages = static_cast<uint32_t>(n);
     p->order = static_cast<uint8_t>(order_of(n));
-    p->flags = static_cast<uint8_t>(p->flags & ~page_flag_compound);
+    if ((p->flags & page_flag_compound) != 0) {
+      // Its pages are no tails of a block any more, and the free does not look for any.
+      for (uint64_t i = 1; i < old; ++i)
+        if (i != n) p[i].kind = page_kind::free;
+      p->flags = static_cast<uint8_t>(p->flags & ~page_flag_compound);
+    }
     put_page(pa, tail);
     return true;
   }

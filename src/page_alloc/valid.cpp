@@ -91,12 +91,12 @@ struct totals {
 
 bool is_head(page_kind kind) noexcept {
   return kind == page_kind::allocated || kind == page_kind::slab || kind == page_kind::cpu_list || kind == page_kind::reserve ||
-         kind == page_kind::unusable;
+         kind == page_kind::unusable || kind == page_kind::deferred;
 }
 
 uint64_t pages_covered(const page& p) noexcept {
   if (p.kind == page_kind::reserve || p.kind == page_kind::unusable) return 1;
-  return p.kind == page_kind::allocated ? p.run.nr_pages : uint64_t{1} << p.order;
+  return p.kind == page_kind::allocated || p.kind == page_kind::deferred ? p.run.nr_pages : uint64_t{1} << p.order;
 }
 
 const char* check_head(const zone& z, const page& p, totals& sum) noexcept {

@@ -51,7 +51,7 @@ wait_needs needs_of(const page_allocator& pa, const request& r, bool reserve_ste
     const zone& z = pa.zones[i];
     if (z.nr_blocks == 0) continue;
     needs.zones[i] = true;
-    needs.floors[i] = floor_for(pa, z, {r.gfp, order_t(r.order), r.realtime, reserve_step}, r.highest);
+    needs.floors[i] = floor_for(pa, z, {r.gfp, r.realtime, reserve_step}, r.highest);
   }
   return needs;
 }
@@ -381,13 +381,6 @@ uint64_t sleep_time(const request& r, const wait_limit& limit, uint64_t next_rep
   uint64_t timeout = until - now_ns;
   if (r.give_back_at_ns > now_ns && timeout > r.give_back_at_ns - now_ns) timeout = r.give_back_at_ns - now_ns;
   return timeout < longest_sleep_ns ? timeout : longest_sleep_ns;
-}
-
-/// What would do as well as pages, if it is there now.
-bool take_instead(const request& r) noexcept {
-  if (r.instead == nullptr) return false;
-  r.instead->taken = r.instead->take(*r.instead);
-  return r.instead->taken;
 }
 
 /// An attempt, if it is the thread's turn. Return: whether it was served.

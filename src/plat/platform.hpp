@@ -68,7 +68,6 @@ concept platform = requires(address_reservation& r, thread_handle& thread, void 
   { P::cpu() } noexcept -> std::same_as<int>;
   { P::nr_cpus() } noexcept -> std::same_as<int>;
   { P::thread_id() } noexcept -> std::same_as<int>;
-  { P::process_id() } noexcept -> std::same_as<int>;
   { P::single_threaded() } noexcept -> std::same_as<bool>;
   { P::nr_threads() } noexcept -> std::same_as<int>;
   { P::realtime_thread() } noexcept -> std::same_as<bool>;

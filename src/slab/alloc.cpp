@@ -7,8 +7,8 @@
 //          page allocator's reserve; a nested free that finds nothing goes on the deferred list.
 // Ordering. Objects change hands under locks only.
 // Kernel.  The might_sleep check and the fail point come first, on every call, as there. __GFP_ZERO with a constructor is refused here;
-//          the kernel warns. A free is checked for its cache at once, and for being an object's start and not free already when it leaves
-//          the array (in debug builds at once).
+//          the kernel warns. A free is checked for its cache and for being an object's start at once, and for being free already when
+//          it comes back to its slab (in debug builds at once): until then an object that was freed twice may be handed out twice.
 // Tests.   tests/unit/slab/alloc_test.cpp, tests/unit/slab/bulk_test.cpp, tests/unit/slab/nested_test.cpp, tests/model/slab_*_test.cpp
 #include "slab/internal.hpp"
 
@@ -50,7 +50,7 @@ unsigned take_batch(slab_allocator& sa, kmem_cache& cache, void** out, unsigned 
   return got != 0 ? got : take_from_slabs(sa, cache, out, n);
 }
 
-__attribute__((noinline)) void* refill(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) noexcept {
+__attribute__((noinline)) void* refill(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet, object_at_hand* other) noexcept {
   object_batch batch;
   note_path(path_slab_refill);
   // What would be left over for the array goes back to the slabs while somebody waits.
@@ -63,7 +63,8 @@ __attribute__((noinline)) void* refill(slab_allocator& sa, kmem_cache& cache, gf
       if (object != nullptr) return object;
     }
     note_path(path_page_allocator);
-    object_at_hand instead(sa, cache);
+    object_at_hand own(sa, cache);
+    object_at_hand& instead = other != nullptr ? *other : own;
     page* const head = make_slab(sa, cache, gfp, quiet, instead);
     if (head == nullptr) {
       void* const object = instead.taken ? instead.object : cache_alloc_at_hand(sa, cache);
@@ -81,18 +82,18 @@ bool belongs_to(slab_allocator& sa, const kmem_cache& cache, const void* object)
   return byte == cache.class_byte && (KMEM_LIKELY(byte != nr_array_headers - 1) || cache_of(sa, object) == &cache);
 }
 
-#if defined(KMEM_DEBUG)
-/// The checks that a release build makes when an object leaves the array.
-bool free_is_fine(slab_allocator& sa, kmem_cache& cache, void* object) noexcept {
+/// The checks before an object goes where it can be handed out again. Whether it is free already a release build sees when it comes back
+/// to its slab.
+KMEM_ALWAYS_INLINE bool free_is_fine(slab_allocator& sa, kmem_cache& cache, void* object) noexcept {
   const char* what = nullptr;
-  if (!is_object_start(sa, cache, object))
-    what = "not the start of an object";
+  if (KMEM_UNLIKELY(!is_object_start(sa, cache, object))) what = "not the start of an object";
+#if defined(KMEM_DEBUG)
   else if (!object_is_valid(sa, cache, object) || is_in_local_array(sa, cache, object))
     what = "Object already free";
-  if (what != nullptr) report_bad_free(sa, &cache, object, what);
+#endif
+  if (KMEM_UNLIKELY(what != nullptr)) report_bad_free(sa, &cache, object, what);
   return what == nullptr;
 }
-#endif
 
 __attribute__((noinline)) void free_slow(slab_allocator& sa, kmem_cache& cache, void* object) noexcept {
   object_batch batch;
@@ -106,21 +107,13 @@ __attribute__((noinline)) void free_slow(slab_allocator& sa, kmem_cache& cache, 
 
 void flush_objects(slab_allocator& sa, kmem_cache& cache, void* const* objects, unsigned n) noexcept {
   cache.stats.flushes.fetch_add_relaxed(1);
-  void* good[batch_objects_max];
-  unsigned nr_good = 0;
-  for (unsigned i = 0; i < n; ++i) {
-    if (KMEM_LIKELY(is_object_start(sa, cache, objects[i])))
-      good[nr_good++] = objects[i];
-    else
-      report_bad_free(sa, &cache, objects[i], "not the start of an object");
-  }
-  const unsigned left = put_to_barn(sa, cache, good, nr_good);
-  if (left != 0) put_to_slabs(sa, cache, good, left);
+  const unsigned left = put_to_barn(sa, cache, objects, n);
+  if (left != 0) put_to_slabs(sa, cache, objects, left);
 }
 
-void* cache_alloc_unchecked(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) noexcept {
+void* cache_alloc_unchecked(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet, object_at_hand* instead) noexcept {
   void* const object = pop_local(sa, cache);
-  return KMEM_LIKELY(object != nullptr) ? object : refill(sa, cache, gfp, quiet);
+  return KMEM_LIKELY(object != nullptr) ? object : refill(sa, cache, gfp, quiet, instead);
 }
 
 void* cache_alloc(slab_allocator& sa, kmem_cache& cache, gfp_t gfp) noexcept {
@@ -156,9 +149,7 @@ object_at_hand::object_at_hand(slab_allocator& allocator, kmem_cache& wanted) no
 }
 
 void cache_free_unchecked(slab_allocator& sa, kmem_cache& cache, void* object) noexcept {
-#if defined(KMEM_DEBUG)
-  if (!free_is_fine(sa, cache, object)) return;
-#endif
+  if (KMEM_UNLIKELY(!free_is_fine(sa, cache, object))) return;
   if (KMEM_LIKELY(push_local(sa, cache, object))) return;
   free_slow(sa, cache, object);
 }
@@ -179,7 +170,7 @@ size_t cache_alloc_bulk(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, size_t
     const unsigned took = take_batch(sa, cache, batch, want);
     for (unsigned i = 0; i < took; ++i) objects[got++] = batch[i];
     if (took != 0) continue;
-    void* const object = refill(sa, cache, gfp, false);
+    void* const object = refill(sa, cache, gfp, false, nullptr);
     if (object == nullptr) {
       cache_free_bulk(sa, cache, got, objects);
       report_slab_failure(sa, cache, gfp);
@@ -202,9 +193,7 @@ void cache_free_bulk(slab_allocator& sa, kmem_cache& cache, size_t n, void** obj
       report_wrong_cache(sa, cache, objects[i]);
       continue;
     }
-#if defined(KMEM_DEBUG)
-    if (!free_is_fine(sa, cache, objects[i])) continue;
-#endif
+    if (KMEM_UNLIKELY(!free_is_fine(sa, cache, objects[i]))) continue;
     batch[filled++] = objects[i];
     if (filled < batch_objects_max && i + 1 < n) continue;
     const unsigned left = push_local_batch(sa, cache, batch, filled);
@@ -223,12 +212,6 @@ kmem_cache* cache_of(slab_allocator& sa, const void* object) noexcept {
   const page* p = &sa.page_of(pfn);
   if (p->kind == page_kind::slab_tail) p = &sa.page_of(p->head);
   return p->kind == page_kind::slab ? sa.caches[p->slab.cache].load_relaxed() : nullptr;
-}
-
-bool is_object_start(const slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept {
-  const auto offset = static_cast<uint64_t>(static_cast<const char*>(object) - sa.address_of(slab_head(sa, cache, object)));
-  const uint64_t index = (offset * cache.magic) >> 32;
-  return index * cache.size == offset && index < cache.capacity;
 }
 
 bool object_is_valid(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept {

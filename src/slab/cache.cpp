@@ -77,6 +77,9 @@ const char* lay_out(const slab_allocator& sa, const cache_args& args, kmem_cache
   cache.magic = index_magic(cache.size);
   cache.slab_order = static_cast<uint8_t>(order);
   cache.capacity = static_cast<uint16_t>(clamp(slab_bytes / size, 1, slab_objects_max));
+  cache.start_magic = start_magic(cache.size);
+  cache.offset_mask = static_cast<uint32_t>(slab_bytes - 1);
+  cache.objects_end = cache.capacity * cache.size;
   cache.object_size = static_cast<uint32_t>(args.object_size);
   cache.align = static_cast<uint32_t>(align);
   cache.flags = args.flags;

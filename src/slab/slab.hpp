@@ -65,6 +65,9 @@ struct kmem_cache {
   slab_flags_t flags = slab_flags_t::none;
   gfp_t slab_gfp = gfp::none;     // added to every slab's allocation (DMA, RECLAIMABLE)
   constructor_t constructor = nullptr;
+  uint64_t start_magic = 0;       // ceil(2^64 / size)
+  uint32_t offset_mask = 0;       // bytes of a slab, less 1
+  uint32_t objects_end = 0;       // offset behind the last object
   char name[32] = {};
   uint32_t references = 0;        // aliases by merging; under the cache list lock
   uint32_t link_offset = 0;       // where a deferred object carries its link: behind what a constructor made, else at the start
@@ -143,8 +146,10 @@ uint64_t cache_shrink(slab_allocator& sa, kmem_cache& cache) noexcept;
 /// One object. `gfp` with the chain's rights. Context: any, if `gfp` does not block. Return: the object, or nullptr.
 void* cache_alloc(slab_allocator& sa, kmem_cache& cache, gfp_t gfp) noexcept;
 /// The same without might_sleep check, fail point, clearing and slab report: for a caller who does these himself. `quiet`: the page
-/// allocator does not report either, as the caller has something else to try.
-void* cache_alloc_unchecked(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet) noexcept;
+/// allocator does not report either, as the caller has something else to try. `instead`: what else would do; it is returned when it has
+/// been taken.
+struct object_at_hand;
+void* cache_alloc_unchecked(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet, object_at_hand* instead = nullptr) noexcept;
 /// The report of a NULL from `cache`, in the kernel's form, unless NOWARN. Context: any.
 void report_slab_failure(slab_allocator& sa, kmem_cache& cache, gfp_t gfp) noexcept;
 /// The mask without the bits that a slab's pages cannot have (HIGHMEM, DMA32, unknown ones), said in a message, as the kernel does.
@@ -171,7 +176,7 @@ struct object_at_hand : alternative {
 /// The cache of the slab that `object` lies in, or nullptr. Context: any.
 kmem_cache* cache_of(slab_allocator& sa, const void* object) noexcept;
 /// Is `object`, which lies in a slab of `cache`, the start of an object, as far as its address tells? Context: any.
-bool is_object_start(const slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept;
+KMEM_ALWAYS_INLINE bool is_object_start(const slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept;
 /// The same, and is it handed out as far as the bitmap knows?
 bool object_is_valid(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept;
 
@@ -204,6 +209,15 @@ constexpr unsigned choose_slab_order(size_t size, unsigned order_limit = slab_or
 /// ceil(2^32 / size): (offset * magic) >> 32 is the index of the object that starts at `offset`, for every slab below 4 GiB.
 constexpr uint32_t index_magic(uint32_t size) noexcept {
   return static_cast<uint32_t>(((uint64_t{1} << 32) + size - 1) / size);
+}
+
+/// ceil(2^64 / size): offset * magic, modulo 2^64, is less than magic exactly if size divides offset, for sizes and offsets below 2^32.
+constexpr uint64_t start_magic(uint32_t size) noexcept { return ~uint64_t{0} / size + 1; }
+
+KMEM_ALWAYS_INLINE bool is_object_start(const slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept {
+  // A slab is aligned in the arena as a block of pages is.
+  const uint64_t offset = static_cast<uint64_t>(static_cast<const char*>(object) - sa.base) & cache.offset_mask;
+  return offset < cache.objects_end && offset * cache.start_magic < cache.start_magic;
 }
 
 /// Walks all caches, slabs, arrays and barns under their locks. Return: nullptr, or what is wrong.

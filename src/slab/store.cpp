@@ -170,7 +170,7 @@ uint64_t free_slab(slab_allocator& sa, page& head) noexcept {
   for (uint32_t i = 1; i < nr; ++i) (&head)[i].kind = page_kind::free;  // of no meaning behind a head, but no slab's any more
   head.kind = page_kind::allocated;
   head.next = head.prev = pfn_t();
-  head.run = {nr, 0};
+  head.run = {nr};
   head.word = 0;
   free_pages(sa, &head, order);
   if (more_bits != nullptr) cache_free(sa, sa.bitmap_cache, more_bits);

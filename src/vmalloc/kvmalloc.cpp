@@ -10,8 +10,7 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 namespace {
 
-gfp_t first_attempt(size_t size, gfp_t gfp) noexcept {
-  if (size <= page_size) return gfp;
+gfp_t first_attempt(gfp_t gfp) noexcept {
   gfp_t mask = gfp | gfp::nowarn;
   if (!has(gfp, gfp::retry_mayfail)) mask |= gfp::noretry;
   return mask & ~gfp::nofail;  // vmalloc keeps that promise
@@ -20,9 +19,10 @@ gfp_t first_attempt(size_t size, gfp_t gfp) noexcept {
 }  // namespace
 
 void* kvmalloc(vmalloc_allocator& va, size_t size, gfp_t gfp, const void* caller) noexcept {
-  void* const p = kmalloc(va, size, first_attempt(size, gfp));
-  if (p != nullptr || size <= page_size || !may_block(current_gfp(gfp))) return p;
-  return vmalloc(va, size, gfp, caller);
+  if (size <= page_size) return kmalloc(va, size, gfp);
+  if (!may_block(current_gfp(gfp))) return kmalloc(va, size, first_attempt(gfp));
+  void* const p = kmalloc_quietly(va, size, 1, first_attempt(gfp));
+  return p != nullptr ? p : vmalloc(va, size, gfp, caller);
 }
 
 void kvfree(vmalloc_allocator& va, const void* p) noexcept {
@@ -50,7 +50,8 @@ void* kvrealloc(vmalloc_allocator& va, const void* old, size_t size, gfp_t gfp, 
     return nullptr;
   }
   if (va.contains(old)) {
-    void* const moved = krealloc(va, old, size, first_attempt(size, gfp));
+    if (size <= page_size) return krealloc(va, old, size, gfp);
+    void* const moved = krealloc_quietly(va, old, size, first_attempt(gfp));
     if (moved != nullptr) return moved;
   } else if (size <= have) {
     return const_cast<void*>(old);

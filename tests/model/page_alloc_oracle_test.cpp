@@ -196,7 +196,7 @@ TEST(oracle, linux_6_1_stops_where_the_kernel_stopped) {
       if (dma_only != dma) continue;
       zone& ours = m.at(dma ? zone_idx::dma : zone_idx::normal);
       // A thread cannot be made real-time without privileges: the rule itself is asked.
-      const uint64_t free = realtime ? watermark_floor(*m, ours, {mask, order_t(0), true, false}) : [&] {
+      const uint64_t free = realtime ? watermark_floor(*m, ours, {mask, true, false}) : [&] {
         const uint32_t saved = noreclaim ? memalloc_save(scope_noreclaim) : 0;
         const uint64_t result = free_at_first_failure(m, mask, ours.idx);
         if (noreclaim) memalloc_restore(scope_noreclaim, saved);
@@ -225,7 +225,7 @@ TEST(gfp_model, watermark_floor_is_the_models_for_every_combination_of_flags) {
         for (const zone& z : m->zones) {
           const uint64_t expected = policy == reserve_policy::spec ? testing::floor_by_specification(d, z.watermarks[0])
                                                                    : testing::floor_of_linux_6_1(d, z.watermarks[0]);
-          ASSERT_EQ(watermark_floor(*m, z, {gfp_t(mask), order_t(0), realtime, last_resort}), expected) << std::hex << mask;
+          ASSERT_EQ(watermark_floor(*m, z, {gfp_t(mask), realtime, last_resort}), expected) << std::hex << mask;
         }
       }
   }

@@ -234,7 +234,6 @@ int plat_linux::nr_cpus() noexcept {
 }
 
 int plat_linux::thread_id() noexcept { return static_cast<int>(syscall(SYS_gettid)); }
-int plat_linux::process_id() noexcept { return static_cast<int>(syscall(SYS_getpid)); }
 bool plat_linux::single_threaded() noexcept { return __libc_single_threaded != 0; }
 
 int plat_linux::nr_threads() noexcept {

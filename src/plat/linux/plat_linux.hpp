@@ -34,7 +34,6 @@ struct plat_linux {
   /// CPU numbers are below this. At most max_cpus.
   static int nr_cpus() noexcept;
   static int thread_id() noexcept;
-  static int process_id() noexcept;
   /// True while the process has never made a second thread, so that nobody else could free.
   static bool single_threaded() noexcept;
   /// How many threads the process has, the library's own included; 0 if the system does not say. Reads a file: not for fast paths.

@@ -24,7 +24,6 @@ struct plat_sim {
   static int cpu() noexcept;
   static int nr_cpus() noexcept;
   static int thread_id() noexcept;
-  static int process_id() noexcept;
   static bool single_threaded() noexcept;
   /// Tasks that are not done.
   static int nr_threads() noexcept;

@@ -52,7 +52,6 @@ namespace {
 constexpr size_t task_stack_bytes = 512 * 1024;  // sanitizers make frames several times larger
 constexpr uint64_t clock_start_ns = 1'000'000'000;
 constexpr int first_thread_id = 1000;
-constexpr int the_process_id = 999;
 constexpr unsigned backtrace_frames = 24;
 
 world& w = the_world;
@@ -564,8 +563,7 @@ int plat_sim::cpu() noexcept {
 }
 
 int plat_sim::nr_cpus() noexcept { return w.knobs.nr_cpus; }
-int plat_sim::thread_id() noexcept { return w.running != nullptr ? first_thread_id + index_of(*w.running) : the_process_id; }
-int plat_sim::process_id() noexcept { return the_process_id; }
+int plat_sim::thread_id() noexcept { return w.running != nullptr ? first_thread_id + index_of(*w.running) : first_thread_id - 1; }
 bool plat_sim::single_threaded() noexcept { return w.nr_tasks - w.nr_service <= 1; }
 int plat_sim::nr_threads() noexcept { return w.nr_live; }
 bool plat_sim::realtime_thread() noexcept { return self().realtime; }

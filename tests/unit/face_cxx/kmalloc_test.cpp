@@ -116,6 +116,9 @@ TEST_F(kmalloc_api, alignments_of_your_own) {
       EXPECT_GE(ksize(p), size);
       kfree(p);
     }
+  void* const of_no_bytes = kmalloc_aligned(0, 64, gfp::kernel);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(of_no_bytes) % 64, 0u);
+  kfree(of_no_bytes);
   EXPECT_EQ(kmalloc_aligned(10, 3, gfp::kernel), nullptr);
   EXPECT_EQ(kmalloc_aligned(10, 0, gfp::kernel), nullptr);
   EXPECT_EQ(kmalloc_aligned(10, size_t{8} << 20, gfp::kernel), nullptr);

@@ -139,5 +139,53 @@ TEST(kmalloc, a_request_makes_one_pass_over_what_may_block) {
   m.give_pages(taken);
 }
 
+TEST(kmalloc, shrinking_an_allocation_reclaims_nothing_and_leaves_no_record) {
+  kmalloc_machine m;
+  ASSERT_EQ(register_reclaim_ops(*m, {.reclaim = count_reclaim}), err::ok);
+  void* const p = kmalloc(*m, 8192, gfp::kernel);
+  ASSERT_NE(p, nullptr);
+  auto taken = m.exhaust_pages();
+  std::vector<void*> objects;
+  for (const size_t size : {size_t{8192}, size_t{4096}, size_t{2048}, size_t{1024}, size_t{512}, size_t{256}, size_t{128}})
+    while (void* const object = kmalloc(*m, size, gfp::atomic | gfp::nowarn)) objects.push_back(object);
+  times_reclaimed = 0;
+  const uint64_t records = m->failure_sequence.load_relaxed();
+  EXPECT_EQ(krealloc(*m, p, 100, gfp::kernel), p);
+  EXPECT_EQ(times_reclaimed, 0u);
+  EXPECT_EQ(m->failure_sequence.load_relaxed(), records);
+  for (void* const object : objects) kfree(*m, object);
+  kfree(*m, p);
+  m.give_pages(taken);
+}
+
+TEST(kmalloc, who_has_something_else_to_try_leaves_no_record) {
+  kmalloc_machine m;
+  auto taken = m.exhaust_pages();
+  const uint64_t records = m->failure_sequence.load_relaxed();
+  for (const gfp_t mask : {gfp::atomic, gfp::kernel | gfp::noretry})
+    for (const size_t size : {size_t{64}, size_t{4096}, size_t{8192}, size_t{100'000}, size_t{8} << 20})
+      EXPECT_EQ(kmalloc_quietly(*m, size, 1, mask), nullptr) << size;
+  EXPECT_EQ(m->failure_sequence.load_relaxed(), records);
+  EXPECT_EQ(testing::take_log(), "");
+  EXPECT_EQ(kmalloc(*m, 64, gfp::atomic | gfp::nowarn), nullptr);
+  EXPECT_EQ(m->failure_sequence.load_relaxed(), records + 1);
+  m.give_pages(taken);
+}
+
+TEST(kmalloc, the_record_of_a_failure_keeps_the_name_of_a_cache_that_is_gone) {
+  kmalloc_machine m;
+  kmem_cache* const cache = cache_create(*m, {.name = "passing", .object_size = 500, .flags = slab_flags_t::no_merge});
+  ASSERT_NE(cache, nullptr);
+  auto taken = m.exhaust_pages();
+  EXPECT_EQ(cache_alloc(*m, *cache, gfp::atomic | gfp::nowarn), nullptr);
+  m.give_pages(taken);
+  ASSERT_EQ(cache_destroy(*m, cache), err::ok);
+  kmem_cache* const other = cache_create(*m, {.name = "other", .object_size = 500, .flags = slab_flags_t::no_merge});
+  alloc_failure failure;
+  ASSERT_TRUE(read_failure(*m, m->failure_sequence.load_relaxed(), failure));
+  EXPECT_STREQ(failure.cache, "passing");
+  EXPECT_EQ(cache_destroy(*m, other), err::ok);
+}
+
 }  // namespace
 }  // namespace kmem

@@ -133,11 +133,30 @@ TEST(kmalloc, a_pointer_into_an_object_is_reported_and_not_freed) {
   kmalloc_machine m;
   auto* const p = static_cast<char*>(kmalloc(*m, 64, gfp::kernel));
   kfree(*m, p + 8);
-  drain_caches(*m, true);
   EXPECT_EQ(m->bad_frees.load_relaxed(), 1u);
   EXPECT_NE(take_log().find("not the start of an object"), std::string::npos);
+  void* const next = kmalloc(*m, 64, gfp::kernel);
+  EXPECT_NE(next, p + 8);
+  kfree(*m, next);
+  void* inside[] = {p + 16, p + 63};
+  cache_free_bulk(*m, *cache_of(*m, p), 2, inside);
+  EXPECT_EQ(m->bad_frees.load_relaxed(), 3u);
   EXPECT_TRUE(object_is_valid(*m, *cache_of(*m, p), p));
   kfree(*m, p);
+}
+
+TEST(kmalloc, the_start_of_an_object_is_known_in_every_class) {
+  kmalloc_machine m;
+  for (unsigned number = 1; number <= nr_size_classes; ++number) {
+    const kmem_cache& cache = m->kmalloc_caches[number - 1];
+    auto* const p = static_cast<char*>(kmalloc(*m, size_of_class(number), gfp::kernel));
+    char* const slab = m->address_of(slab_head(*m, cache, p));
+    const size_t slab_bytes = page_size << cache.slab_order;
+    for (size_t offset = 0; offset < slab_bytes; ++offset)
+      ASSERT_EQ(is_object_start(*m, cache, slab + offset), offset % cache.size == 0 && offset / cache.size < cache.capacity)
+          << cache.name << " at " << offset;
+    kfree(*m, p);
+  }
 }
 
 TEST(kmalloc, a_pointer_into_an_allocation_clears_copies_and_frees_nothing) {

@@ -116,5 +116,51 @@ TEST(large, every_alignment_is_met_and_the_surplus_goes_back) {
     }
 }
 
+TEST(large, no_bytes_at_an_alignment_are_memory_of_their_own) {
+  kmalloc_machine m;
+  EXPECT_EQ(kmalloc_aligned(*m, 0, 16, gfp::kernel), zero_size_ptr);
+  for (size_t align = 32; align <= 65536; align *= 2) {
+    void* const p = kmalloc_aligned(*m, 0, align, gfp::kernel);
+    ASSERT_FALSE(is_zero_or_null(p)) << align;
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(p) % align, 0u) << align;
+    kfree(*m, p);
+  }
+}
+
+TEST(large, pages_for_a_small_object_are_no_compound_block) {
+  kmalloc_machine m;
+  auto taken = m.exhaust_pages();
+  for (int i = 0; i < 2; ++i) {  // two pages side by side: less than a slab of the class
+    size_t k = 1;
+    while (k < taken.size() && !(taken[k] == taken[k - 1] + 1 && m->pfn_of(taken[k - 1]).raw() % 2 == 0)) ++k;
+    ASSERT_LT(k, taken.size());
+    put_page(*m, taken[k]);
+    put_page(*m, taken[k - 1]);
+    taken.erase(taken.begin() + static_cast<std::ptrdiff_t>(k) - 1, taken.begin() + static_cast<std::ptrdiff_t>(k) + 1);
+  }
+  void* const p = kmalloc(*m, 8000, gfp::atomic | gfp::comp | gfp::nowarn);
+  if (p != nullptr) {
+    const page& head = m->page_of(m->pfn_of(p));
+    EXPECT_EQ(head.flags & page_flag_compound, 0);
+    EXPECT_NE((&head)[1].kind, page_kind::tail);
+  }
+  kfree(*m, p);
+  m.give_pages(taken);
+}
+
+TEST(large, in_a_handler_no_cache_is_made_for_a_zone) {
+  kmalloc_machine m;
+  void* p = nullptr;
+  {
+    const nest_guard handler;
+    p = kmalloc(*m, 100, gfp::atomic | gfp::dma);
+    EXPECT_NE(p, nullptr);
+  }
+  for (const auto& row : m->other_caches)
+    for (const atomic<kmem_cache*>& entry : row) EXPECT_EQ(entry.load_relaxed(), nullptr);
+  EXPECT_EQ(page_zone_idx(*m, &m->page_of(m->pfn_of(p))), zone_idx::dma);
+  kfree(*m, p);
+}
+
 }  // namespace
 }  // namespace kmem::testing

@@ -388,5 +388,33 @@ TEST(chain, the_table_of_operations_is_finite) {
   EXPECT_EQ(register_reclaim_ops(*m, ops), err::nomem);
 }
 
+TEST(chain, what_serves_a_request_besides_pages_is_asked_before_it_fails) {
+  test_machine m;
+  held_pages held(*m);
+  held.exhaust(gfp::atomic);
+  struct : alternative {
+    unsigned asked = 0;
+    bool there = true;
+  } instead;
+  instead.take = [](alternative& self) noexcept {
+    auto& here = static_cast<decltype(instead)&>(self);
+    ++here.asked;
+    return here.there;
+  };
+  const printed out;
+  const uint64_t records = m->failure_sequence.load_relaxed();
+  for (const gfp_t mask : {gfp::atomic, gfp::kernel | gfp::noretry}) {
+    instead.taken = false;
+    EXPECT_EQ(alloc_pages_for(*m, {.gfp = mask, .order = order_t(0), .instead = &instead}), nullptr);
+    EXPECT_TRUE(instead.taken);
+  }
+  EXPECT_EQ(m->failure_sequence.load_relaxed(), records) << "the request was served";
+  EXPECT_EQ(out.text(), "");
+  instead.there = false;
+  EXPECT_EQ(alloc_pages_for(*m, {.gfp = gfp::atomic, .order = order_t(0), .instead = &instead}), nullptr);
+  EXPECT_EQ(instead.asked, 3u);
+  EXPECT_EQ(m->failure_sequence.load_relaxed(), records + 1);
+}
+
 }  // namespace
 }  // namespace kmem

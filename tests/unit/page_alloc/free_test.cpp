@@ -41,6 +41,29 @@ TEST(page_free, the_inside_of_a_block_is_no_block) {
   free_pages(*m, p, order_t(3));
 }
 
+TEST(page_free, what_was_the_tail_of_a_block_leads_to_no_other_block_later) {
+  test_machine m;
+  page* const p = alloc_pages(*m, gfp::kernel | gfp::comp, order_t(3));
+  ASSERT_NE(p, nullptr);
+  page* const first = p;
+  free_pages(*m, p, order_t(3));
+  page* const again = alloc_pages(*m, gfp::kernel, order_t(3));
+  ASSERT_EQ(again, first);
+  printed out;
+  put_page(*m, again + 3);
+  EXPECT_TRUE(out.has("released, but not allocated")) << out.text();
+  EXPECT_EQ(charged_pages(*m), 8u);
+  free_pages(*m, again, order_t(3));
+
+  // A block that is cut is no compound one any more.
+  page* const cut = alloc_pages(*m, gfp::kernel | gfp::comp, order_t(3));
+  ASSERT_TRUE(resize_run(*m, cut, nr_pages_t(5), gfp::kernel));
+  put_page(*m, cut + 3);
+  EXPECT_EQ(bad_pages(m), 2u);
+  EXPECT_EQ(charged_pages(*m), 5u);
+  put_page(*m, cut);
+}
+
 TEST(page_free, an_address_in_a_closed_block_is_refused) {
   test_machine m;
   char* const far = m->address_of(pfn_t(m->span_pages - 1));

@@ -67,6 +67,27 @@ TEST(nested, single_pages_come_from_the_reserve_and_go_to_the_deferred_list) {
   }
 }
 
+TEST(nested, a_free_of_what_is_deferred_already_is_reported_and_changes_nothing) {
+  test_machine m;
+  page* const a = alloc_pages(*m, gfp::kernel, order_t(4));
+  page* const b = alloc_pages(*m, gfp::kernel, order_t(0));
+  page* const c = alloc_pages(*m, gfp::kernel, order_t(4));
+  testing::printed out;
+  {
+    const interrupted_frame below(m);
+    for (page* const p : {a, c}) free_pages(*m, p, order_t(4));
+    for (page* const p : {c, a}) free_pages(*m, p, order_t(4));
+    put_page(*m, a);
+    EXPECT_EQ(m->deferred.nr_pages.load_relaxed(), 2u);
+  }
+  EXPECT_TRUE(out.has("freed, but not allocated")) << out.text();
+  EXPECT_TRUE(out.has("kind:deferred")) << out.text();
+  EXPECT_EQ(m->stats.bad_pages.load_relaxed(), 3u);
+  EXPECT_EQ(drain_deferred(*m), 32u);
+  EXPECT_EQ(charged_pages(*m), 1u);
+  free_pages(*m, b, order_t(0));
+}
+
 TEST(nested, charges_outside_the_arena_are_returned_later) {
   test_machine m;
   const int zone = charge_pages(*m, gfp::kernel, nr_pages_t(5));

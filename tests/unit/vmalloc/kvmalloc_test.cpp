@@ -72,5 +72,51 @@ TEST_F(kvmalloc_test, foreign_pointers_are_reported) {
   EXPECT_EQ(kvsize(va(), foreign), 0u);
 }
 
+TEST_F(kvmalloc_test, what_a_handler_cannot_look_up_stays_as_it_is) {
+  void* const area = vmalloc(va(), 10000, gfp::kernel, nullptr);
+  ASSERT_NE(area, nullptr);
+  memset(area, 0x5a, 10000);
+  {
+    const nest_guard interrupted;
+    ASSERT_TRUE(va().vmalloc_lock.try_lock());
+    {
+      const nest_guard handler;
+      EXPECT_EQ(kvsize(va(), area), 0u) << "nobody can say";
+      EXPECT_EQ(kvrealloc(va(), area, 20000, gfp::atomic, nullptr), nullptr);
+      EXPECT_EQ(kvrealloc(va(), area, 100, gfp::atomic, nullptr), nullptr);
+    }
+    va().vmalloc_lock.unlock();
+  }
+  EXPECT_EQ(va().vfree_deferred.load_relaxed(), nullptr);
+  drain_deferred_vfree(va());
+  EXPECT_EQ(vmalloc_size(va(), area), 12288u);
+  EXPECT_EQ(static_cast<unsigned char*>(area)[9999], 0x5a);
+  vfree(va(), area);
+}
+
+TEST_F(kvmalloc_test, an_attempt_that_something_else_makes_good_leaves_no_record_and_no_report) {
+  const uint64_t before = va().failure_sequence.load_relaxed();
+  void* p = nullptr;
+  {
+    const fail_nth_scope first_pages(1, false);
+    p = kvmalloc(va(), 100000, gfp::kernel, nullptr);
+    EXPECT_TRUE(first_pages.hit());
+  }
+  EXPECT_TRUE(is_vmalloc_addr(va(), p));
+  void* q = kvmalloc(va(), 100, gfp::kernel, nullptr);
+  {
+    const fail_nth_scope first_pages(1, false);
+    q = kvrealloc(va(), q, 200000, gfp::kernel, nullptr);
+    EXPECT_TRUE(first_pages.hit());
+  }
+  ASSERT_NE(q, nullptr);
+  EXPECT_EQ(va().failure_sequence.load_relaxed(), before);
+  EXPECT_EQ(log(), "");
+  EXPECT_EQ(kvmalloc(va(), size_t{100} << 20, gfp::kernel | gfp::nowarn, nullptr), nullptr);
+  EXPECT_GT(va().failure_sequence.load_relaxed(), before) << "nothing served this one";
+  kvfree(va(), q);
+  kvfree(va(), p);
+}
+
 }  // namespace
 }  // namespace kmem
