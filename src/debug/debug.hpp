@@ -10,8 +10,6 @@ KMEM_BUILD_NAMESPACE {
 using pc_writer = void (*)(text_writer& out, const void* pc) noexcept;
 void write_raw_pc(text_writer& out, const void* pc) noexcept;
 
-/// "DMA", "DMA32", "Normal", "HighMem", "Movable": the kernel's names.
-const char* zone_name(zone_idx idx) noexcept;
 /// "Unmovable", "Movable", "Reclaimable".
 const char* migratetype_name(migratetype type) noexcept;
 

@@ -67,11 +67,6 @@ void write_zone(machine& m, const zone& z, text_writer& out) noexcept {
 
 }  // namespace
 
-const char* zone_name(zone_idx idx) noexcept {
-  static constexpr const char* names[nr_zones] = {"DMA", "DMA32", "Normal", "HighMem", "Movable"};
-  return static_cast<unsigned>(idx) < nr_zones ? names[static_cast<unsigned>(idx)] : "?";
-}
-
 const char* migratetype_name(migratetype type) noexcept {
   static constexpr const char* names[nr_migratetypes] = {"Unmovable", "Movable", "Reclaimable"};
   return static_cast<unsigned>(type) < nr_migratetypes ? names[static_cast<unsigned>(type)] : "?";

@@ -103,6 +103,13 @@ alloc_failure to_core(const allocation_failure& f) noexcept {
   return record;
 }
 
+/// A text about the process's machine; empty when it did not start.
+template <class Writer, class... More>
+size_t text_of(Writer* write, char* buffer, size_t capacity, More... more) noexcept {
+  machine* const m = serving();
+  return m != nullptr ? write(*m, buffer, capacity, more...) : text_writer(buffer, capacity).length();
+}
+
 }  // namespace
 
 bool read_memory_info(memory_info& result) noexcept {
@@ -270,30 +277,12 @@ bool read_page_block(uint64_t from, page_block_info& result) noexcept {
   return true;
 }
 
-size_t slabinfo_text(char* buffer, size_t capacity) noexcept {
-  machine* const m = serving();
-  return m != nullptr ? write_slabinfo(*m, buffer, capacity) : text_writer(buffer, capacity).length();
-}
-size_t buddyinfo_text(char* buffer, size_t capacity) noexcept {
-  machine* const m = serving();
-  return m != nullptr ? write_buddyinfo(*m, buffer, capacity) : text_writer(buffer, capacity).length();
-}
-size_t zoneinfo_text(char* buffer, size_t capacity) noexcept {
-  machine* const m = serving();
-  return m != nullptr ? write_zoneinfo(*m, buffer, capacity) : text_writer(buffer, capacity).length();
-}
-size_t vmstat_text(char* buffer, size_t capacity) noexcept {
-  machine* const m = serving();
-  return m != nullptr ? write_vmstat(*m, buffer, capacity) : text_writer(buffer, capacity).length();
-}
-size_t meminfo_text(char* buffer, size_t capacity) noexcept {
-  machine* const m = serving();
-  return m != nullptr ? write_meminfo(*m, buffer, capacity) : text_writer(buffer, capacity).length();
-}
-size_t vmallocinfo_text(char* buffer, size_t capacity) noexcept {
-  machine* const m = serving();
-  return m != nullptr ? write_vmallocinfo(*m, buffer, capacity, write_symbol) : text_writer(buffer, capacity).length();
-}
+size_t slabinfo_text(char* buffer, size_t capacity) noexcept { return text_of(write_slabinfo, buffer, capacity); }
+size_t buddyinfo_text(char* buffer, size_t capacity) noexcept { return text_of(write_buddyinfo, buffer, capacity); }
+size_t zoneinfo_text(char* buffer, size_t capacity) noexcept { return text_of(write_zoneinfo, buffer, capacity); }
+size_t vmstat_text(char* buffer, size_t capacity) noexcept { return text_of(write_vmstat, buffer, capacity); }
+size_t meminfo_text(char* buffer, size_t capacity) noexcept { return text_of(write_meminfo, buffer, capacity); }
+size_t vmallocinfo_text(char* buffer, size_t capacity) noexcept { return text_of(write_vmallocinfo, buffer, capacity, write_symbol); }
 
 void set_message_sink(message_sink sink) noexcept {
   user_sink.store_release(sink);  // pairs: user_sink

@@ -301,6 +301,8 @@ void page_alloc_read_totals(const page_allocator& pa, page_alloc_totals& totals)
 /// Total pages: charged (all zones), and what the budget still has.
 uint64_t charged_pages(const page_allocator& pa) noexcept;
 uint64_t free_pages_total(const page_allocator& pa) noexcept;
+/// "DMA", "DMA32", "Normal", "HighMem", "Movable": the kernel's names.
+const char* zone_name(zone_idx idx) noexcept;
 /// Copies failure record number `sequence` (1-based). Return: false if it is not kept any more or not there yet.
 bool read_failure(page_allocator& pa, uint64_t sequence, alloc_failure& result) noexcept;
 

@@ -12,8 +12,6 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 namespace {
 
-const char* const zone_names[nr_zones] = {"DMA", "DMA32", "Normal", "HighMem", "Movable"};
-
 /// One message; text beyond its end is cut off.
 class message {
  public:
@@ -94,7 +92,7 @@ void report_totals(page_allocator& pa) noexcept {
 void report_zone(page_allocator& pa, zone& z) noexcept {
   zone_snapshot s;
   snapshot_zone(pa, z.idx, s);
-  const char* const name = zone_names[raw(z.idx)];
+  const char* const name = zone_name(z.idx);
   message m;
   text_writer& text = m.text();
   text.str("Node 0 ").str(name);
@@ -233,6 +231,11 @@ void report_bad_page(page_allocator& pa, const page* p, const char* what) noexce
   const void* pcs[printk_max_pcs];
   const unsigned n = capture_stack(pcs, printk_max_pcs);
   m.send(log_level::alert, pcs, n);
+}
+
+const char* zone_name(zone_idx idx) noexcept {
+  static constexpr const char* names[nr_zones] = {"DMA", "DMA32", "Normal", "HighMem", "Movable"};
+  return static_cast<unsigned>(idx) < nr_zones ? names[static_cast<unsigned>(idx)] : "?";
 }
 
 bool read_failure(page_allocator& pa, uint64_t sequence, alloc_failure& result) noexcept {

@@ -16,7 +16,7 @@ same "bash with functions, arrays, subshells and pipes" bash -c '
   for key in $(printf "%s\n" "${!count[@]}" | sort -n); do printf "%s=%s " "$key" "${count[$key]}"; done
   text=""; for i in $(seq 500); do text+=$(printf "%05d" "$i"); done; echo "${#text}"
   (exit 3) | cat; echo "${PIPESTATUS[0]}"
-  for i in 1 2 3 4 5; do (sleep 0.0$i; echo "job $i") & done; wait'
+  { for i in 1 2 3 4 5; do (sleep 0.0$i; echo "job $i") & done; wait; } | sort'
 same "grep with a large pattern" grep -rhoE '(alloc|free|page|slab|zone)_[a-z]+' "$headers"
 same "tar and gzip" sh -c "tar --sort=name --mtime=@0 --owner=0 --group=0 -cf - -C '$headers' . | gzip -n | cksum"
 same "git" git -C "$source_folder" log --oneline -n 5

@@ -7,23 +7,14 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "reclaim/reclaim.hpp"
+#include "support/kept_log.hpp"
 
 namespace kmem::test {
-
-inline std::mutex log_mutex;
-inline std::string log_text;
-
-inline void log_sink(log_level, const char* text, size_t bytes, const void* const*, unsigned) noexcept {
-  const std::lock_guard<std::mutex> hold(log_mutex);
-  log_text.append(text, bytes);
-  log_text.push_back('\n');
-}
 
 /// How many of `n` pages from `base` on are in memory. Unmapped ranges are none.
 inline uint64_t resident_pages(const void* base, uint64_t n) {
@@ -84,7 +75,7 @@ class promise_machine {
     if (!parsed) ADD_FAILURE() << error.text;
     reset_context_rules();
     before_ = set_printk_sink(log_sink);
-    log_text.clear();
+    take_log();
     const err result = machine_init(*machine_, config, error);
     if (result != err::ok) ADD_FAILURE() << error.text;
   }
@@ -119,10 +110,7 @@ class promise_machine {
     snapshot_zone(*machine_, idx, result);
     return result;
   }
-  std::string log() {
-    const std::lock_guard<std::mutex> hold(log_mutex);
-    return log_text;
-  }
+  std::string log() { return read_log(); }
 
  private:
   std::unique_ptr<machine> machine_;

@@ -3,27 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "reclaim/reclaim.hpp"
+#include "support/kept_log.hpp"
 
 namespace kmem::test {
-
-inline std::mutex log_mutex;
-inline std::string log_text;
-
-inline void log_sink(log_level, const char* text, size_t size, const void* const*, unsigned) noexcept {
-  const std::lock_guard<std::mutex> hold(log_mutex);
-  log_text.append(text, size).push_back('\n');
-}
-
-inline std::string take_log() {
-  const std::lock_guard<std::mutex> hold(log_mutex);
-  std::string text;
-  text.swap(log_text);
-  return text;
-}
 
 inline machine_config config_of(const char* parameters) {
   machine_config config;

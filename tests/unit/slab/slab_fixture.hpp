@@ -5,24 +5,16 @@
 
 #include <cstring>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "slab/internal.hpp"
+#include "support/kept_log.hpp"
 
 namespace kmem::testing {
 
-inline std::mutex log_mutex;
-inline std::string log_text;
-inline void log_sink(log_level, const char* text, size_t bytes, const void* const*, unsigned) noexcept {
-  const std::lock_guard<std::mutex> hold(log_mutex);
-  log_text.append(text, bytes);
-}
-inline std::string take_log() {
-  const std::lock_guard<std::mutex> hold(log_mutex);
-  return std::exchange(log_text, {});
-}
+using test::log_sink;
+using test::take_log;
 
 /// Keeps the thread on one CPU, so that a test knows which array it uses.
 class pinned {

@@ -3,20 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <mutex>
 #include <string>
 
+#include "support/kept_log.hpp"
 #include "vmalloc/vmalloc.hpp"
 
 namespace kmem::test {
-
-inline std::mutex log_mutex;
-inline std::string log_text;
-
-inline void log_sink(log_level, const char* text, size_t size, const void* const*, unsigned) noexcept {
-  const std::lock_guard<std::mutex> hold(log_mutex);
-  log_text.append(text, size).push_back('\n');
-}
 
 class vmalloc_fixture : public ::testing::Test {
  protected:
@@ -32,7 +24,7 @@ class vmalloc_fixture : public ::testing::Test {
     ASSERT_EQ(vmalloc_init(va()), err::ok);
     before_ = set_printk_sink(log_sink);
     reset_context_rules();
-    log_text.clear();
+    take_log();
     charged_at_start_ = charged_pages(*allocator_);
     metadata_at_start_ = allocator_->metadata_pages.peek();
   }
@@ -47,12 +39,7 @@ class vmalloc_fixture : public ::testing::Test {
     set_printk_sink(before_);
   }
   vmalloc_allocator& va() { return *allocator_; }
-  std::string log() {
-    const std::lock_guard<std::mutex> hold(log_mutex);
-    std::string text;
-    text.swap(log_text);
-    return text;
-  }
+  std::string log() { return take_log(); }
   /// Pages charged since the start, caches emptied.
   uint64_t charged() {
     drain_caches(va(), true);

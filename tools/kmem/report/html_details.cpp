@@ -16,18 +16,6 @@ namespace {
 
 constexpr std::size_t top_caches = 14;
 
-[[nodiscard]] std::vector<const cache_row*> rows_of(const replay_result& result, bool size_classes) {
-  std::vector<const cache_row*> rows;
-  for (const cache_row& row : result.by_cache) {
-    if (row.size_class == size_classes && (row.allocs != 0 || row.slabs != 0)) {
-      rows.push_back(&row);
-    }
-  }
-  std::stable_sort(rows.begin(), rows.end(),
-                   [](const cache_row* left, const cache_row* right) { return slab_bytes(*left) > slab_bytes(*right); });
-  return rows;
-}
-
 [[nodiscard]] std::string waste_row(const cache_row& row, std::uint64_t largest) {
   const std::uint64_t held = slab_bytes(row);
   const std::uint64_t unused = slab_waste_bytes(row);
@@ -60,7 +48,7 @@ constexpr std::size_t top_caches = 14;
 }
 
 [[nodiscard]] std::string waste_part(const replay_result& result, bool size_classes) {
-  const std::vector<const cache_row*> rows = rows_of(result, size_classes);
+  const std::vector<const cache_row*> rows = caches_by_memory(result, size_classes);
   if (rows.empty()) {
     return "";
   }

@@ -141,6 +141,18 @@ const sample* lowest_reserve(const replay_result& result) noexcept {
   return any ? lowest : nullptr;
 }
 
+std::vector<const cache_row*> caches_by_memory(const replay_result& result, bool size_classes) {
+  std::vector<const cache_row*> rows;
+  for (const cache_row& row : result.by_cache) {
+    if (row.size_class == size_classes && (row.allocs != 0 || row.slabs != 0)) {
+      rows.push_back(&row);
+    }
+  }
+  std::stable_sort(rows.begin(), rows.end(),
+                   [](const cache_row* left, const cache_row* right) { return slab_bytes(*left) > slab_bytes(*right); });
+  return rows;
+}
+
 std::string title_of(const replay_result& result) {
   if (!result.title.empty()) {
     return result.title;

@@ -314,6 +314,9 @@ struct decade_row {
 // The sample with the smallest reserve, the first of several; nullptr when there never was one.
 [[nodiscard]] const sample* lowest_reserve(const replay_result& result) noexcept;
 
+// Named caches or size classes that were used, largest in memory first.
+[[nodiscard]] std::vector<const cache_row*> caches_by_memory(const replay_result& result, bool size_classes);
+
 // The title, or one made from trace names and budget when there is none.
 [[nodiscard]] std::string title_of(const replay_result& result);
 

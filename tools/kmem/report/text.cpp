@@ -258,14 +258,7 @@ constexpr std::size_t line_width = 100;
 }
 
 [[nodiscard]] std::string waste_table(const replay_result& result, bool size_classes, const text_options& options) {
-  std::vector<const cache_row*> rows;
-  for (const cache_row& row : result.by_cache) {
-    if (row.size_class == size_classes && (row.allocs != 0 || row.slabs != 0)) {
-      rows.push_back(&row);
-    }
-  }
-  std::stable_sort(rows.begin(), rows.end(),
-                   [](const cache_row* left, const cache_row* right) { return slab_bytes(*left) > slab_bytes(*right); });
+  const std::vector<const cache_row*> rows = caches_by_memory(result, size_classes);
   text_table table({{size_classes ? "size class" : "cache", align::left, 26},
                     {"object"},
                     {"active"},
