@@ -43,6 +43,9 @@ class atomic {
   bool try_cmpxchg_release(T& expected, T v) noexcept {
     return point(), value_.compare_exchange_strong(expected, v, std::memory_order_release, std::memory_order_relaxed);
   }
+  bool try_cmpxchg_acq_rel(T& expected, T v) noexcept {
+    return point(), value_.compare_exchange_strong(expected, v, std::memory_order_acq_rel, std::memory_order_relaxed);
+  }
   /// A value read for a report or an assertion of the sole owner: no scheduling point, no order.
   T peek() const noexcept { return value_.load(std::memory_order_relaxed); }
   /// The futex word behind a 32-bit atomic.

@@ -7,9 +7,10 @@
 // Locks.    None, so that any signal handler may schedule.
 // Contexts. Softirqs run where a thread's softirq and hardirq counts drop to 0 with interrupts on, and on ksoftirqd. After 10 rounds at one
 //           place the rest goes to ksoftirqd, as in the kernel.
-// Ordering. pairs: tasklet - every change of the word is a read-modify-write; scheduling, the end of a run and enabling release, the start
-//           of a run and a wait that is over acquire. So a run sees what was written before it was scheduled, and what the run before
-//           it did. global_tasklets, global_softirqs - a push releases, ksoftirqd's taking acquires. softirq_action - set, then raised.
+// Ordering. pairs: tasklet - every change of the word is a read-modify-write with acquire and release, so all of them are in order: a run
+//           sees what was written before it was scheduled and what the run before it did, and who puts the tasklet into a list comes
+//           after all that was done with its link in the list before. global_tasklets, global_softirqs - a push releases, ksoftirqd's
+//           taking acquires. softirq_action - set, then raised.
 // Fork.     The child raises the generation: words of an older one count as neither scheduled nor running, since what was in other threads'
 //           lists is gone with them. Its own lists and ksoftirqd's are stamped anew.
 // Kernel.   A disabled tasklet is parked where the kernel runs in circles until it is enabled, and tasklet_kill() takes it off where the
@@ -53,13 +54,13 @@ uint64_t as_now(uint64_t word) noexcept {
   return kept | generation << 32;
 }
 
-template <class Change>
-uint64_t change_releasing(tasklet& t, Change change) noexcept {
+template <class Next>
+uint64_t change(tasklet& t, Next next) noexcept {
   atomic<uint64_t>& word = word_of(t);
   uint64_t seen = word.load_relaxed();
   for (;;) {
     const uint64_t before = as_now(seen);
-    if (word.try_cmpxchg_release(seen, change(before))) return before;  // pairs: tasklet
+    if (word.try_cmpxchg_acq_rel(seen, next(before))) return before;  // pairs: tasklet
   }
 }
 
@@ -121,10 +122,10 @@ bool start_run(tasklet& t) noexcept {
   for (;;) {
     const uint64_t before = as_now(seen);
     if ((before & disables) != 0) {
-      if (word.try_cmpxchg_release(seen, before | parked)) return false;  // pairs: tasklet
+      if (word.try_cmpxchg_acq_rel(seen, before | parked)) return false;  // pairs: tasklet
     } else if ((before & running) != 0) {
-      if (word.try_cmpxchg_release(seen, before | again)) return false;  // pairs: tasklet
-    } else if (word.try_cmpxchg_acquire(seen, (before & ~(scheduled | high | waiters)) | running)) {  // pairs: tasklet
+      if (word.try_cmpxchg_acq_rel(seen, before | again)) return false;  // pairs: tasklet
+    } else if (word.try_cmpxchg_acq_rel(seen, (before & ~(scheduled | high | waiters)) | running)) {  // pairs: tasklet
       wake_waiters(t, before);
       return true;
     }
@@ -142,7 +143,7 @@ void run_one(interrupt_task& mine, tasklet& t) noexcept {
       t.function(t);
   });
   mine.running = outer;
-  const uint64_t before = change_releasing(t, [](uint64_t w) { return w & ~(running | again | waiters); });
+  const uint64_t before = change(t, [](uint64_t w) { return w & ~(running | again | waiters); });
   // From here on it may be gone, unless it is this thread's to queue.
   if ((before & again) != 0) enqueue(t, level_of(before));
   wake_waiters(t, before);
@@ -180,7 +181,7 @@ bool schedule(tasklet& t, bool wants_high) noexcept {
     report_misuse("tasklet_schedule", "the tasklet has no function", &t);
     return false;
   }
-  const uint64_t before = change_releasing(t, [wants_high](uint64_t w) {
+  const uint64_t before = change(t, [wants_high](uint64_t w) {
     if ((w & (scheduled | killing)) != 0) return w;  // written all the same: the run is to see what came before
     return w | scheduled | (wants_high ? high : 0);
   });
@@ -288,7 +289,7 @@ bool tasklet_schedule(tasklet& t) noexcept { return schedule(t, false); }
 bool tasklet_hi_schedule(tasklet& t) noexcept { return schedule(t, true); }
 
 void tasklet_disable_nosync(tasklet& t) noexcept {
-  change_releasing(t, [](uint64_t w) { return w + one_disable; });
+  change(t, [](uint64_t w) { return w + one_disable; });
 }
 
 void tasklet_disable(tasklet& t) noexcept {
@@ -298,7 +299,7 @@ void tasklet_disable(tasklet& t) noexcept {
 }
 
 void tasklet_enable(tasklet& t) noexcept {
-  const uint64_t before = change_releasing(t, [](uint64_t w) {
+  const uint64_t before = change(t, [](uint64_t w) {
     if ((w & disables) == 0) return w;
     w -= one_disable;
     return (w & disables) == 0 ? w & ~parked : w;
@@ -310,9 +311,9 @@ void tasklet_enable(tasklet& t) noexcept {
 void tasklet_kill(tasklet& t) noexcept {
   check_may_sleep(__FILE__, __LINE__);
   if (!may_wait_for(t, "tasklet_kill")) return;
-  change_releasing(t, [](uint64_t w) { return w | killing; });
+  change(t, [](uint64_t w) { return w | killing; });
   wait_until_without(t, scheduled | running);
-  change_releasing(t, [](uint64_t w) { return w & ~killing; });
+  change(t, [](uint64_t w) { return w & ~killing; });
 }
 
 bool tasklet_scheduled(const tasklet& t) noexcept { return (as_now(word_of(const_cast<tasklet&>(t)).load_relaxed()) & scheduled) != 0; }
