@@ -21,6 +21,7 @@ struct interrupt_task {
   atomic<uint32_t> irq_counts[max_irqs];         // how often
   uint32_t irqs_running = 0;                     // numbers whose handlers this thread is in
   uint32_t in_signal = 0;                        // handlers of interrupt signals this thread is in
+  bool serves = false;                           // one of them runs what they deferred, with signals let through: the others leave it that
   uint32_t in_section = 0;                       // holds the timers' lock
   tasklet* running = nullptr;                    // the tasklet this thread is in
 };

@@ -107,6 +107,11 @@ void count_irq(interrupt_task& mine, int irq, uint32_t times) noexcept {
 
 // ---- signals ----
 
+/// Are there softirqs that may run here?
+bool wants_service(const task_context& task, const interrupt_task& mine) noexcept {
+  return mine.softirqs.load_relaxed() != 0 && (task.preempt_count & (softirq_mask | hardirq_mask)) == 0;
+}
+
 bool on_interrupt(int irq) noexcept {
   task_context& task = current();
   interrupt_task& mine = current_interrupts();
@@ -115,7 +120,10 @@ bool on_interrupt(int irq) noexcept {
   ++mine.in_signal;
   run_irqs(task, mine);
   --mine.in_signal;
-  return mine.softirqs.load_relaxed() != 0 && (task.preempt_count & (softirq_mask | hardirq_mask)) == 0;
+  // Were each handler to let signals through for what it deferred, there would be as many frames as signals wait.
+  if (mine.serves) return false;
+  mine.serves = wants_service(task, mine);
+  return mine.serves;
 }
 
 void after_interrupt() noexcept {
@@ -125,7 +133,13 @@ void after_interrupt() noexcept {
   --mine.in_signal;
 }
 
-constexpr irq_entry entry{on_interrupt, after_interrupt};
+bool after_interrupt_again() noexcept {
+  interrupt_task& mine = current_interrupts();
+  mine.serves = wants_service(current(), mine);
+  return mine.serves;
+}
+
+constexpr irq_entry entry{on_interrupt, after_interrupt, after_interrupt_again};
 
 // ---- users ----
 

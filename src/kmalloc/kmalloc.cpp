@@ -206,16 +206,18 @@ KMEM_COLD void* kmalloc_slow(kmalloc_allocator& ka, unsigned number, size_t size
 }
 
 /// The checks that come before every allocation from a class. Return: false if it is to fail.
-bool may_allocate(size_t size, gfp_t gfp) noexcept {
+bool may_allocate(kmalloc_allocator& ka, size_t size, gfp_t gfp, bool quiet) noexcept {
   if (may_block(gfp)) {
     const task_context& task = current();
     if (KMEM_UNLIKELY((task.preempt_count | task.irqs_off) != 0)) check_may_sleep(__FILE__, __LINE__);
   }
-  return has(gfp, gfp::nofail) || !should_fail(fail_point::failslab, size);
+  if (KMEM_LIKELY(has(gfp, gfp::nofail) || !should_fail(fail_point::failslab, size))) return true;
+  if (!quiet) keep_failure(ka, gfp, size);
+  return false;
 }
 
 KMEM_ALWAYS_INLINE void* alloc_class(kmalloc_allocator& ka, unsigned number, size_t size, size_t align, gfp_t gfp, bool quiet) noexcept {
-  if (KMEM_UNLIKELY(!may_allocate(size, gfp))) return nullptr;
+  if (KMEM_UNLIKELY(!may_allocate(ka, size, gfp, quiet))) return nullptr;
   kmem_cache* const cache = cache_for(ka, number, gfp);
   if (KMEM_LIKELY(cache != nullptr)) {
     void* const object = cache_alloc_unchecked(ka, *cache, without_waiting(gfp), true);
@@ -260,6 +262,7 @@ void* alloc_any(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, boo
   // arithmetic on pages stays below 2^52.
   if (KMEM_UNLIKELY(align > span_step_bytes || (limited && size > ka.kmalloc_max_bytes) || (size >> page_shift) >= ka.span_pages)) {
     report_refused(ka, size, align, gfp);
+    if (!quiet) keep_failure(ka, gfp, size);
     return nullptr;
   }
   if (size == 0) {

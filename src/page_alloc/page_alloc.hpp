@@ -176,6 +176,9 @@ void page_alloc_destroy(page_allocator& pa) noexcept;
 /// Adds an entry of reclaim operations. Return: err::nomem when the table is full.
 err register_reclaim_ops(page_allocator& pa, const reclaim_ops& ops) noexcept;
 
+/// Keeps the record of a NULL for which no page was asked for: a limit, a mapping that the system refused, an injected failure.
+KMEM_COLD void keep_failure(page_allocator& pa, gfp_t gfp, uint64_t bytes, const char* cache = nullptr) noexcept;
+
 /// 2^order contiguous, naturally aligned pages; runs the whole permitted chain. Context: any, if `gfp` does not block. Return: the head
 /// page with reference count 1, or nullptr (order >= max_order, or exhausted; reported unless NOWARN).
 page* alloc_pages(page_allocator& pa, gfp_t gfp, order_t order) noexcept;

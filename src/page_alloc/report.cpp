@@ -198,6 +198,13 @@ void fail_request(page_allocator& pa, const request& r, chain_step reached, bool
     warn(pa, r);
 }
 
+void keep_failure(page_allocator& pa, gfp_t gfp, uint64_t bytes, const char* cache) noexcept {
+  request r = make_request(pa, gfp, pages_for(bytes).raw(), request_kind::run);
+  r.bytes = bytes;
+  r.cache = cache;
+  keep_record(pa, r, chain_step::lists);
+}
+
 void report_stall(page_allocator& pa, const request& r, uint64_t waited_ns) noexcept {
   const report_guard guard;
   if (guard.nested()) return;

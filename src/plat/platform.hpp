@@ -51,6 +51,8 @@ struct irq_entry {
   bool (*interrupt)(int irq) noexcept = nullptr;
   /// With signals as they were in the code that was interrupted.
   void (*deferred)() noexcept = nullptr;
+  /// Afterwards, with all interrupt signals blocked again. Return: whether deferred() is to follow once more.
+  bool (*deferred_again)() noexcept = nullptr;
 };
 
 template <class P>

@@ -24,16 +24,19 @@ KMEM_COLD void report_zero_with_constructor(const kmem_cache& cache) noexcept {
 }
 
 /// The checks that come before every allocation. Return: false if it is to fail.
-bool may_allocate(const kmem_cache& cache, gfp_t gfp) noexcept {
+bool may_allocate(slab_allocator& sa, const kmem_cache& cache, gfp_t gfp) noexcept {
   if (may_block(gfp)) {
     const task_context& task = current();
     if (KMEM_UNLIKELY((task.preempt_count | task.irqs_off) != 0)) check_may_sleep(__FILE__, __LINE__);
   }
   if (KMEM_UNLIKELY(cache.constructor != nullptr && has(gfp, gfp::zero))) {
     report_zero_with_constructor(cache);
+    keep_failure(sa, gfp, cache.object_size, cache.name);
     return false;
   }
-  return has(gfp, gfp::nofail) || !should_fail(fail_point::failslab, cache.object_size);
+  if (KMEM_LIKELY(has(gfp, gfp::nofail) || !should_fail(fail_point::failslab, cache.object_size))) return true;
+  keep_failure(sa, gfp, cache.object_size, cache.name);
+  return false;
 }
 
 /// The first object of a batch for the caller, the others into this CPU's array; what does not fit goes back.
@@ -117,7 +120,7 @@ void* cache_alloc_unchecked(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bo
 }
 
 void* cache_alloc(slab_allocator& sa, kmem_cache& cache, gfp_t gfp) noexcept {
-  if (KMEM_UNLIKELY(!may_allocate(cache, gfp))) return nullptr;
+  if (KMEM_UNLIKELY(!may_allocate(sa, cache, gfp))) return nullptr;
   void* const object = cache_alloc_unchecked(sa, cache, gfp, false);
   if (KMEM_UNLIKELY(object == nullptr))
     report_slab_failure(sa, cache, gfp);
@@ -161,7 +164,7 @@ void cache_free(slab_allocator& sa, kmem_cache& cache, void* object) noexcept {
 }
 
 size_t cache_alloc_bulk(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, size_t n, void** objects) noexcept {
-  if (n == 0 || KMEM_UNLIKELY(!may_allocate(cache, gfp))) return 0;
+  if (n == 0 || KMEM_UNLIKELY(!may_allocate(sa, cache, gfp))) return 0;
   size_t got = pop_local_batch(sa, cache, objects, n);
   while (got < n) {
     object_batch batch;

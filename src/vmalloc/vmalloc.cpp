@@ -131,6 +131,7 @@ const char* back_area(vmalloc_allocator& va, vmap_area& area, gfp_t gfp) noexcep
     if (!get_frames(va, area, gfp)) return "failed to allocate pages";
     if (map_all_frames(va, area, gfp)) return nullptr;
     free_frames(va, area, area.nr_pages);
+    keep_failure(va, gfp, area.size);
     return "failed to map pages";
   }
   area.zone = charge_pages(va, page_gfp(gfp), nr_pages_t(area.nr_pages));
@@ -138,6 +139,7 @@ const char* back_area(vmalloc_allocator& va, vmap_area& area, gfp_t gfp) noexcep
   const size_t area_bytes = bytes(nr_pages_t(area.nr_pages));
   if (!refuse_mapping(gfp, area_bytes) && plat::open(area.begin, area_bytes)) return nullptr;
   uncharge_pages(va, area.zone, nr_pages_t(area.nr_pages));
+  keep_failure(va, gfp, area.size);
   return "failed to map pages";
 }
 
@@ -145,7 +147,10 @@ const char* back_area(vmalloc_allocator& va, vmap_area& area, gfp_t gfp) noexcep
 const char* build_area(vmalloc_allocator& va, vmap_area& area, gfp_t gfp) noexcept {
   const size_t mapping_bytes = bytes(nr_pages_t(area.nr_pages + 2));
   char* const mapping = refuse_mapping(gfp, mapping_bytes) ? nullptr : static_cast<char*>(plat::map_guarded(mapping_bytes));
-  if (mapping == nullptr) return "vm_struct allocation failed: no address space";
+  if (mapping == nullptr) {
+    keep_failure(va, gfp, area.size);
+    return "vm_struct allocation failed: no address space";
+  }
   area.begin = mapping + page_size;
   area.table_pages = tables_for(area.begin, area.nr_pages);
   const char* failed = "failed to allocate page tables";
@@ -267,6 +272,7 @@ void* vmalloc(vmalloc_allocator& va, size_t size, gfp_t gfp, const void* caller)
   const nr_pages_t n = pages_for(size);
   if (n > va.limit) {
     report_failure(va, size, gfp, "exceeds total pages");
+    keep_failure(va, gfp, size);
     return nullptr;
   }
   for (;;) {

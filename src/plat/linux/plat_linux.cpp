@@ -399,9 +399,11 @@ void on_irq_signal(int signal, siginfo_t*, void* interrupted) {
   const errno_guard keep_errno;
   if (!irq_handlers.interrupt(signal - SIGRTMIN)) return;
   signal_mask handling = 0;
-  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &static_cast<ucontext_t*>(interrupted)->uc_sigmask, &handling, signal_mask_bytes);
-  irq_handlers.deferred();
-  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &handling, nullptr, signal_mask_bytes);
+  do {
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &static_cast<ucontext_t*>(interrupted)->uc_sigmask, &handling, signal_mask_bytes);
+    irq_handlers.deferred();
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &handling, nullptr, signal_mask_bytes);
+  } while (irq_handlers.deferred_again());
 }
 
 }  // namespace

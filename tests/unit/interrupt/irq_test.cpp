@@ -2,6 +2,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "interrupt_fixture.hpp"
 
 namespace kmem {
@@ -97,6 +99,40 @@ TEST_F(Irq, AHandlerIsNotInterruptedByAnother) {
   EXPECT_EQ(deepest, 1);
   free_irq(5, nullptr);
   free_irq(6, nullptr);
+}
+
+TEST_F(Irq, HoweverManyWaitTheyDoNotPileUpOnTheStack) {
+  static uintptr_t lowest, highest;
+  static unsigned calls, runs;
+  lowest = UINTPTR_MAX, highest = 0, calls = 0, runs = 0;
+  static const auto note_depth = []() noexcept {
+    const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+    lowest = std::min(lowest, here);
+    highest = std::max(highest, here);
+  };
+  static tasklet deferred;
+  deferred.function = [](tasklet&) noexcept {
+    note_depth();
+    ++runs;
+  };
+  ASSERT_EQ(request_irq(5, [](int, void*) noexcept {
+    note_depth();
+    ++calls;
+    tasklet_schedule(deferred);
+    return irq_return::handled;
+  }, 0, "flood", nullptr), 0);
+  sigset_t ours, before;
+  sigemptyset(&ours);
+  sigaddset(&ours, irq_signal(5));
+  pthread_sigmask(SIG_BLOCK, &ours, &before);
+  constexpr unsigned signals = 2000;
+  for (unsigned i = 0; i < signals; ++i) ASSERT_EQ(pthread_kill(pthread_self(), irq_signal(5)), 0) << i;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  EXPECT_EQ(calls, signals);
+  EXPECT_GT(runs, 0u);
+  EXPECT_LT(highest - lowest, 64u * 1024) << "frames of a few handlers, not of thousands";
+  free_irq(5, nullptr);
+  tasklet_kill(deferred);
 }
 
 TEST_F(Irq, RequestsThatCannotBeServedAreRefused) {

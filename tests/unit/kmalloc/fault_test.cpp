@@ -172,6 +172,35 @@ TEST(kmalloc, who_has_something_else_to_try_leaves_no_record) {
   m.give_pages(taken);
 }
 
+TEST(kmalloc, a_null_for_which_no_page_was_asked_for_leaves_a_record_too) {
+  kmalloc_machine m;
+  const auto record_of = [&](size_t bytes, auto&& allocate) {
+    const uint64_t records = m->failure_sequence.load_relaxed();
+    EXPECT_EQ(allocate(), nullptr) << bytes;
+    EXPECT_EQ(m->failure_sequence.load_relaxed(), records + 1) << bytes;
+    alloc_failure failure;
+    EXPECT_TRUE(read_failure(*m, records + 1, failure));
+    EXPECT_EQ(failure.bytes, bytes);
+    return failure;
+  };
+  const size_t too_much = m->kmalloc_max_bytes + 1;
+  const alloc_failure refused = record_of(too_much, [&] { return kmalloc(*m, too_much, gfp::noio | gfp::nowarn); });
+  EXPECT_EQ(refused.gfp, gfp::noio | gfp::nowarn);
+  EXPECT_EQ(refused.reached, chain_step::lists);
+  record_of(100, [&] {
+    const fail_nth_scope first(1, false);
+    return kmalloc(*m, 100, gfp::kernel);
+  });
+  kmem_cache* const cache = cache_create(*m, {.name = "failing", .object_size = 500, .flags = slab_flags_t::no_merge});
+  ASSERT_NE(cache, nullptr);
+  const alloc_failure injected = record_of(500, [&] {
+    const fail_nth_scope first(1, false);
+    return cache_alloc(*m, *cache, gfp::atomic);
+  });
+  EXPECT_STREQ(injected.cache, "failing");
+  EXPECT_EQ(cache_destroy(*m, cache), err::ok);
+}
+
 TEST(kmalloc, the_record_of_a_failure_keeps_the_name_of_a_cache_that_is_gone) {
   kmalloc_machine m;
   kmem_cache* const cache = cache_create(*m, {.name = "passing", .object_size = 500, .flags = slab_flags_t::no_merge});

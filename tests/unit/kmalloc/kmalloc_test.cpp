@@ -45,7 +45,11 @@ TEST(kmalloc, zero_bytes_give_the_zero_size_pointer_which_everything_takes) {
   kfree(*m, nullptr);
   kfree_sensitive(*m, p);
   kfree_sensitive(*m, nullptr);
-  EXPECT_EQ(kmalloc_aligned(*m, 0, 64, gfp::kernel), zero_size_ptr);
+  EXPECT_EQ(kmalloc_aligned(*m, 0, 16, gfp::kernel), zero_size_ptr);
+  void* const aligned = kmalloc_aligned(*m, 0, 64, gfp::kernel);
+  EXPECT_NE(aligned, zero_size_ptr);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(aligned) % 64, 0u);
+  kfree(*m, aligned);
   EXPECT_EQ(m->bad_frees.load_relaxed(), 0u);
 }
 
