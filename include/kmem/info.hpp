@@ -97,7 +97,7 @@ struct allocation_failure {
   gfp_t gfp = gfp::none;
   uint32_t order = 0;
   uint64_t bytes = 0;     // of the request, 0: not known
-  const char* step = "";  // the last step of the chain that it took
+  const char* step = "";  // the last step of the chain that it took; "refused": none, because of a limit or an injected failure
   const char* zone = "";  // the highest zone it allowed
   uint64_t managed_pages = 0, charged_pages = 0, free_pages = 0, reserve_pages = 0, cpu_list_pages = 0, transit_pages = 0;  // of that zone
   uint64_t limit_pages = 0, metadata_pages = 0;

@@ -135,11 +135,19 @@ KMEM_API KMEM_MUST_USE void *kmem_kvmalloc_array(size_t n, size_t size, kmem_gfp
 KMEM_API KMEM_MUST_USE void *kmem_kvcalloc(size_t n, size_t size, kmem_gfp_t gfp);
 KMEM_API KMEM_MUST_USE void *kmem_kvrealloc(const void *old, size_t size, kmem_gfp_t gfp);
 KMEM_API void kmem_kvfree(const void *p);
+/* Usable bytes of kvmalloc's memory, of either kind; 0 for NULL. */
+KMEM_API KMEM_MUST_USE size_t kmem_kvsize(const void *p);
 
 /* Execution context: the counts behind "may I sleep here?". */
 KMEM_API void kmem_preempt_disable(void);
 KMEM_API void kmem_preempt_enable(void);
+KMEM_API void kmem_local_bh_disable(void);
+KMEM_API void kmem_local_bh_enable(void);
+/* Around the body of an interrupt handler of the program's own, say a signal handler: what may sleep is reported there. */
+KMEM_API void kmem_hardirq_enter(void);
+KMEM_API void kmem_hardirq_exit(void);
 KMEM_API KMEM_MUST_USE bool kmem_in_atomic(void);
+KMEM_API KMEM_MUST_USE bool kmem_in_interrupt(void);
 KMEM_API void kmem_might_sleep(const char *file, int line);
 /* What a broken context rule does besides being counted; the parameter context_policy= says the same. */
 enum kmem_context_policy { KMEM_CONTEXT_REPORT, KMEM_CONTEXT_COUNT, KMEM_CONTEXT_ABORT };

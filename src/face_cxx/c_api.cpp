@@ -112,10 +112,16 @@ void* kmem_kvmalloc_array(size_t n, size_t size, kmem_gfp_t gfp) { return kmem::
 void* kmem_kvcalloc(size_t n, size_t size, kmem_gfp_t gfp) { return kmem::kvcalloc(n, size, mask(gfp)); }
 void* kmem_kvrealloc(const void* old, size_t size, kmem_gfp_t gfp) { return kmem::kvrealloc(old, size, mask(gfp)); }
 void kmem_kvfree(const void* p) { kmem::kvfree(p); }
+size_t kmem_kvsize(const void* p) { return kmem::kvsize(p); }
 
 void kmem_preempt_disable(void) { kmem::preempt_count_add(kmem::preempt_unit); }
 void kmem_preempt_enable(void) { kmem::preempt_count_sub(kmem::preempt_unit); }
+void kmem_local_bh_disable(void) { kmem::preempt_count_add(kmem::softirq_disable_unit); }
+void kmem_local_bh_enable(void) { kmem::preempt_count_sub(kmem::softirq_disable_unit); }
+void kmem_hardirq_enter(void) { kmem::preempt_count_add(kmem::hardirq_unit); }
+void kmem_hardirq_exit(void) { kmem::preempt_count_sub(kmem::hardirq_unit); }
 bool kmem_in_atomic(void) { return kmem::in_atomic(); }
+bool kmem_in_interrupt(void) { return kmem::in_interrupt(); }
 static_assert(KMEM_CONTEXT_REPORT == static_cast<int>(kmem::context_policy::report) &&
               KMEM_CONTEXT_COUNT == static_cast<int>(kmem::context_policy::count) &&
               KMEM_CONTEXT_ABORT == static_cast<int>(kmem::context_policy::abort));

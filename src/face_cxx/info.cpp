@@ -82,7 +82,7 @@ alloc_failure to_core(const allocation_failure& f) noexcept {
   record.gfp = f.gfp;
   record.order = f.order;
   record.bytes = f.bytes;
-  for (unsigned step = 0; step < nr_chain_steps; ++step)
+  for (unsigned step = 0; step <= nr_chain_steps; ++step)
     if (__builtin_strcmp(f.step, chain_step_name(static_cast<chain_step>(step))) == 0) record.reached = static_cast<chain_step>(step);
   for (unsigned zone = 0; zone < nr_zones; ++zone)
     if (__builtin_strcmp(f.zone, zone_name(static_cast<zone_idx>(zone))) == 0) record.zone = static_cast<uint8_t>(zone);

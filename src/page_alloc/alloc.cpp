@@ -210,7 +210,7 @@ page* alloc_fast(page_allocator& pa, gfp_t gfp, unsigned order) noexcept {
 }
 
 KMEM_COLD page* refuse_order(page_allocator& pa, request& r) noexcept {
-  fail_request(pa, r, chain_step::lists, false);
+  fail_request(pa, r, chain_step::refused, false);
   return nullptr;
 }
 
@@ -231,7 +231,7 @@ bool first_attempt(page_allocator& pa, request& r) noexcept {
 
 bool acquire_pages(page_allocator& pa, request& r) noexcept {
   if (!admit(r.gfp, r.n << page_shift)) {
-    fail_request(pa, r, chain_step::lists, true);
+    fail_request(pa, r, chain_step::refused, true);
     return false;
   }
   if (KMEM_UNLIKELY(pa.reserve_grown.load_relaxed() != 0) && may_block(r.gfp) && current().depth == 0) decay_reserves(pa, plat::now_ns());
@@ -305,7 +305,7 @@ KMEM_COLD page* alloc_pages_slow(page_allocator& pa, const alloc_request& wanted
   if (order >= pa.max_order) return refuse_order(pa, r);
   if (!checked) return allocate(pa, r);
   if (!admitted) {
-    fail_request(pa, r, chain_step::lists, true);
+    fail_request(pa, r, chain_step::refused, true);
     return nullptr;
   }
   return first_attempt(pa, r) || alloc_slow(pa, r) ? hand_over(pa, r) : nullptr;

@@ -354,8 +354,8 @@ void end_throttling(page_allocator& pa) noexcept {
 }
 
 const char* chain_step_name(chain_step step) noexcept {
-  static constexpr const char* names[nr_chain_steps] = {"lists",   "larger_class", "drain_try", "reserve", "drain_all",
-                                                        "transit", "give_back",    "reclaim",   "oom",     "wait",     "fail"};
+  static constexpr const char* names[nr_chain_steps + 1] = {"lists",     "larger_class", "drain_try", "reserve", "drain_all", "transit",
+                                                            "give_back", "reclaim",      "oom",       "wait",    "fail",      "refused"};
   return names[static_cast<unsigned>(step)];
 }
 

@@ -202,7 +202,7 @@ void keep_failure(page_allocator& pa, gfp_t gfp, uint64_t bytes, const char* cac
   request r = make_request(pa, gfp, pages_for(bytes).raw(), request_kind::run);
   r.bytes = bytes;
   r.cache = cache;
-  keep_record(pa, r, chain_step::lists);
+  keep_record(pa, r, chain_step::refused);
 }
 
 void report_stall(page_allocator& pa, const request& r, uint64_t waited_ns) noexcept {

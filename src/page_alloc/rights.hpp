@@ -20,8 +20,9 @@ enum class chain_step : uint8_t {
   oom,           // OOM notifiers
   wait,          // sleep until somebody frees
   fail,          // NULL, with a report unless NOWARN
+  refused,       // of no row of the table: nothing was asked, because of a limit, an injected failure or a refused mapping
 };
-inline constexpr unsigned nr_chain_steps = 11;
+inline constexpr unsigned nr_chain_steps = 11;  // rows of the table
 const char* chain_step_name(chain_step step) noexcept;
 
 /// May `gfp` (scopes already applied) take this step? `order`: of the request.
@@ -62,6 +63,7 @@ constexpr bool step_permitted(chain_step step, gfp_t gfp, order_t order) noexcep
     case chain_step::wait:
       return (block && !has(gfp, gfp::noretry)) || (may_block(gfp) && has(gfp, gfp::nofail));
     case chain_step::fail:
+    case chain_step::refused:
       return may_fail(gfp);
   }
   return false;

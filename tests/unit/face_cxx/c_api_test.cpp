@@ -86,6 +86,8 @@ TEST_F(c_api, vmalloc_contexts_and_reclaim) {
   void* p = kmem_kvmalloc(size_t{5} << 20, KMEM_GFP_KERNEL);
   p = kmem_kvrealloc(p, size_t{6} << 20, KMEM_GFP_KERNEL);
   EXPECT_TRUE(kmem_is_vmalloc_addr(p));
+  EXPECT_GE(kmem_kvsize(p), 1u);
+  EXPECT_EQ(kmem_kvsize(nullptr), 0u);
   kmem_kvfree(p);
   kmem_kvfree(kmem_kvzalloc(10, KMEM_GFP_KERNEL));
   kmem_kvfree(kmem_kvmalloc_array(10, 10, KMEM_GFP_KERNEL));
@@ -95,6 +97,15 @@ TEST_F(c_api, vmalloc_contexts_and_reclaim) {
   kmem_preempt_disable();
   EXPECT_TRUE(kmem_in_atomic());
   kmem_preempt_enable();
+  kmem_local_bh_disable();
+  EXPECT_TRUE(kmem_in_interrupt());
+  EXPECT_EQ(kmem::preempt_count(), kmem::softirq_disable_unit);
+  kmem_local_bh_enable();
+  kmem_hardirq_enter();
+  EXPECT_TRUE(kmem_in_interrupt());
+  EXPECT_EQ(kmem::preempt_count(), kmem::hardirq_unit);
+  kmem_hardirq_exit();
+  EXPECT_FALSE(kmem_in_interrupt());
   kmem_might_sleep(__FILE__, __LINE__);
   const uint32_t io = kmem_memalloc_noio_save();
   EXPECT_EQ(kmem::current_gfp(kmem::gfp::kernel), kmem::gfp::noio);

@@ -186,7 +186,7 @@ TEST(kmalloc, a_null_for_which_no_page_was_asked_for_leaves_a_record_too) {
   const size_t too_much = m->kmalloc_max_bytes + 1;
   const alloc_failure refused = record_of(too_much, [&] { return kmalloc(*m, too_much, gfp::noio | gfp::nowarn); });
   EXPECT_EQ(refused.gfp, gfp::noio | gfp::nowarn);
-  EXPECT_EQ(refused.reached, chain_step::lists);
+  EXPECT_EQ(refused.reached, chain_step::refused);
   record_of(100, [&] {
     const fail_nth_scope first(1, false);
     return kmalloc(*m, 100, gfp::kernel);

@@ -240,8 +240,7 @@ void worker::failed(trace::request_index index, const trace::request& request, s
   state_.slots[index].store(slot_table::failed(), std::memory_order_release);  // pairs: replay_slot
   allocation_failure why;
   const bool known = find_failure(failures_before, why);
-  // Without a record the chain was not begun: an injected failure (failslab), or more than kmalloc_max.
-  const char* const step = known ? why.step : "refused";
+  const char* const step = known ? why.step : "not known";  // later failures have pushed its record out
   const outcome_tally one{0, 0, 1, request.size};
   gfp_tally& by_gfp = counts_.by_gfp[state_.work.gfp_of[index]];
   by_gfp.outcome.merge(one);
