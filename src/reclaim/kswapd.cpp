@@ -69,9 +69,9 @@ bool take_work(kswapd_state& k, work& w) noexcept {
 uint64_t reclaim_once(machine& m, uint64_t wanted, unsigned priority) noexcept {
   uint64_t freed = run_callbacks(m, gfp::kernel, wanted);
   if (freed < wanted) {
+    // A shrinker that allocates and frees what it needs itself frees pages, too, for ever: only with objects of its own it is progress.
     const uint64_t before = nr_freed_pages(m);
-    run_shrinkers(m, gfp::kernel, priority);
-    freed += nr_freed_pages(m) - before;
+    if (run_shrinkers(m, gfp::kernel, priority) != 0) freed += nr_freed_pages(m) - before;
   }
   m.kswapd.pgscan_kswapd.fetch_add_relaxed(wanted);
   m.kswapd.pgsteal_kswapd.fetch_add_relaxed(freed);

@@ -174,6 +174,30 @@ TEST_F(kswapd_test, gives_up_after_sixteen_rounds_and_tries_again_after_a_free) 
     if (q != nullptr) free_pages(m(), q, order_t(0));
 }
 
+TEST_F(kswapd_test, a_shrinker_that_frees_only_what_it_allocates_itself_is_no_progress) {
+  static machine* owner;
+  static std::atomic<unsigned> scans;
+  start_with_hoard("mem=32M vm.kswapd=1");
+  owner = &m();
+  scans = 0;
+  shrinker churning;
+  churning.count_objects = [](shrinker*, shrink_control*) noexcept -> uint64_t { return 100'000; };
+  churning.scan_objects = [](shrinker*, shrink_control*) noexcept -> uint64_t {
+    ++scans;
+    if (page* const own = alloc_pages(*owner, gfp::kernel | gfp::nowarn, order_t(0))) free_pages(*owner, own, order_t(0));
+    return 0;
+  };
+  ASSERT_EQ(add_shrinker(m(), churning), err::ok);
+  caches().generous = false;
+  go_below_low();
+  page* const p = alloc_pages(m(), gfp::kernel | gfp::noretry, order_t(0));
+  wait_for([&] { return m().kswapd.surrenders.load_relaxed() != 0; });
+  EXPECT_GE(m().kswapd.vain_rounds.load_relaxed(), kswapd_rounds);
+  EXPECT_GT(scans, 0u);
+  remove_shrinker(m(), churning);
+  if (p != nullptr) free_pages(m(), p, order_t(0));
+}
+
 TEST_F(kswapd_test, fills_the_reserves_again) {
   start_with_hoard("mem=32M vm.kswapd=1");
   go_below_low();
