@@ -146,10 +146,10 @@ TEST(SimWait, AFreeIsHeardWheneverItComes) {
         auto& all = w.make<waiting_world>(w, patient);
         const unsigned order = w.random(2) == 0 ? 0 : nr_cpu_list_orders;
         page* const last = all.block(order);
-        spawn_urgent(w, 200'000, [&all, last, order] { all.free(last, order); });
+        spawn_urgent(w, 130'000, [&all, last, order] { all.free(last, order); });
         w.spawn("wants", [&all] { all.want(gfp::kernel, 0); });
       },
-      one_cpu(), 2000);
+      one_cpu(), 1000);
 }
 
 /// Somebody asks, finds nothing and falls asleep at any moment in the middle of a free: to the reserve, without a lock, for one who may
@@ -169,7 +169,7 @@ TEST(SimWait, WhoFallsAsleepInTheMiddleOfAFreeIsWoken) {
           spawn_urgent(w, 6'000, [&all, mask] { all.want(mask, 0); });
           w.spawn("frees", [&all, last, order] { all.free(last, order); });
         },
-        one_cpu(), 500);
+        one_cpu(), 200);
   }
 }
 
