@@ -1,0 +1,41 @@
+// How the malloc face comes to its machine, and what it does about forks.
+//
+// Contexts. The first call of any of its functions, from before constructors on; the fork handlers are there when main begins.
+// Kernel.   Two differences of the configuration: only 128 KiB of the reserve are backed until atomic use proves a need, and a
+//           KMEM_CMDLINE that is wrong ends the program with a message, since it would run without its limit otherwise.
+// Tests.    tests/unit/face_malloc/malloc_test.cpp, tests/programs/preload_budget.sh, preload_python.sh
+#include <pthread.h>
+#include <unistd.h>
+
+#include "face_malloc/face_malloc.hpp"
+
+namespace kmem {
+
+/// A program that never made a thread gets none, and one that did finds no thread that it did not make.
+void malloc_defaults(machine_config& config) noexcept {
+  config.reserve_backed_kbytes = 128;
+  config.kswapd = kswapd_mode::off;
+}
+
+/// Without a machine there is no memory for the program, and no way on.
+KMEM_COLD machine* give_up() noexcept {
+  if (process.state.load_acquire() == machine_state::refused) {  // pairs: machine_state
+    constexpr const char* text = "kmem: the preloaded allocator could not start; the program ends here\n";
+    plat::write_all(2, text, __builtin_strlen(text));
+    _exit(127);
+  }
+  return nullptr;
+}
+
+namespace {
+
+/// Before main: fork is not possible earlier, and registering may allocate.
+__attribute__((constructor)) void install_fork_handlers() noexcept {
+  if (pthread_atfork(process_fork_prepare, process_fork_parent, process_fork_child) != 0) {
+    constexpr const char* text = "kmem: pthread_atfork failed: a forked child of a threaded program may hang in malloc\n";
+    plat::write_all(2, text, __builtin_strlen(text));
+  }
+}
+
+}  // namespace
+}  // namespace kmem
