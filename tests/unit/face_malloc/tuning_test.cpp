@@ -168,7 +168,8 @@ TEST(malloc_tuning, malloc_stats_go_to_stderr) {
   malloc_stats();
   const std::string text = testing::internal::GetCapturedStderr();
   std::smatch match;
-  ASSERT_TRUE(std::regex_search(text, match, std::regex("^Arena 0:\nsystem bytes     = +([0-9]+)\nin use bytes     = +([0-9]+)\n"))) << text;
+  const std::regex arena("^Arena 0:\nsystem bytes     = +([0-9]+)\nin use bytes     = +([0-9]+)\n");
+  ASSERT_TRUE(std::regex_search(text, match, arena)) << text;
   EXPECT_GT(std::stoull(match[2]), 0u);
   EXPECT_GE(std::stoull(match[1]), std::stoull(match[2]));
   ASSERT_TRUE(std::regex_search(text, match, std::regex("\nbudget bytes     = +([0-9]+)\n"))) << text;
