@@ -128,7 +128,12 @@ TEST_F(Irq, HoweverManyWaitTheyDoNotPileUpOnTheStack) {
   constexpr unsigned signals = 2000;
   for (unsigned i = 0; i < signals; ++i) ASSERT_EQ(pthread_kill(pthread_self(), irq_signal(5)), 0) << i;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  test::let_signals_in();
+#if defined(__SANITIZE_THREAD__)
+  EXPECT_GT(calls, 0u);  // it merges waiting signals
+#else
   EXPECT_EQ(calls, signals);
+#endif
   EXPECT_GT(runs, 0u);
   EXPECT_LT(highest - lowest, 64u * 1024) << "frames of a few handlers, not of thousands";
   free_irq(5, nullptr);

@@ -387,7 +387,11 @@ TEST_F(shrinkers, removal_waits_until_nobody_is_inside) {
     remove_shrinker(m(), s);
     gone = true;
   });
-  while (__atomic_load_n(&s.state, __ATOMIC_RELAXED) != 2) std::this_thread::yield();
+  const auto is_leaving = [&] {
+    const lock_guard lock(m().shrinkers.lock);
+    return s.state == 2;
+  };
+  while (!is_leaving()) std::this_thread::yield();
   scripted other;
   ASSERT_EQ(add_shrinker(m(), other), err::ok);
   run_shrinkers(m(), gfp::kernel, 0);
