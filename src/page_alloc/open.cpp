@@ -176,6 +176,26 @@ bool charge_metadata_for(page_allocator& pa, gfp_t gfp, uint64_t n) noexcept {
   return give_back_zone(pa, pa.zones[raw(zone_idx::normal)], n, true, false) != 0 && charge_metadata(pa, n);
 }
 
+bool charge_becomes_metadata(page_allocator& pa, int zone_number, nr_pages_t n) noexcept {
+  zone& normal = pa.zones[raw(zone_idx::normal)];
+  if (zone_number != static_cast<int>(raw(zone_idx::normal))) return false;
+  bool wake = false;
+  {
+    const nest_guard guard;
+    if (!acquire(normal.lock)) return false;
+    normal.committed.store_relaxed(normal.committed.load_relaxed() - n.raw());
+    normal.taken.fetch_sub_relaxed(n.raw());
+    // The room is there: committed pages and what NORMAL lacks fit before, and the former have just become less by what the latter grows.
+    const bool charged = charge_locked(pa, normal, n.raw());
+    KMEM_ASSERT(charged);
+    static_cast<void>(charged);
+    wake = somebody_waits(pa);  // within the allowance they are free pages now
+    normal.lock.unlock();
+  }
+  if (wake) wake_waiters(pa, wake_cause::room);
+  return true;
+}
+
 void uncharge_metadata(page_allocator& pa, uint64_t n) noexcept {
   refund_metadata(pa, n, true);
 }

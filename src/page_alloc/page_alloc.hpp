@@ -250,6 +250,9 @@ void uncharge_pages(page_allocator& pa, int zone, nr_pages_t n) noexcept;
 bool charge_metadata(page_allocator& pa, uint64_t n) noexcept;
 /// The same; if `gfp` may block, free pages of NORMAL are given back to the system to make room.
 bool charge_metadata_for(page_allocator& pa, gfp_t gfp, uint64_t n) noexcept;
+/// Makes pages that charge_pages() has charged metadata, with nobody who could take them in between. Return: false, and they are charged as
+/// before, unless their zone is NORMAL, from which metadata is taken; also in a handler that cannot have the lock.
+bool charge_becomes_metadata(page_allocator& pa, int zone, nr_pages_t n) noexcept;
 void uncharge_metadata(page_allocator& pa, uint64_t n) noexcept;
 
 /// Empties the CPU lists into the free areas. may_wait false: only those whose lock is free. Return: pages moved.

@@ -199,6 +199,8 @@ void fail_request(page_allocator& pa, const request& r, chain_step reached, bool
 }
 
 void keep_failure(page_allocator& pa, gfp_t gfp, uint64_t bytes, const char* cache) noexcept {
+  // However the requests ended that it made before, such as for a descriptor: waiting would not have helped.
+  if (may_block(gfp)) current().last_wait = static_cast<uint8_t>(wait_outcome::exhausted);
   request r = make_request(pa, gfp, pages_for(bytes).raw(), request_kind::run);
   r.bytes = bytes;
   r.cache = cache;

@@ -21,7 +21,7 @@ KMEM_BUILD_NAMESPACE {
 namespace {
 
 constexpr size_t table_shift = 21;         // one page table maps 2 MiB
-constexpr unsigned metadata_attempts = 4;  // arbitrary: each makes room by the chain, and somebody else may take it
+constexpr unsigned metadata_attempts = 4;  // arbitrary: each makes room by the chain; in DMA somebody else may take it
 
 /// Page tables that nobody else may need: one for each 2 MiB touched, and the tables of tables beyond the first.
 uint64_t tables_for(const char* begin, uint64_t nr_pages) noexcept {
@@ -70,8 +70,10 @@ bool charge_tables(vmalloc_allocator& va, gfp_t gfp, uint64_t n) noexcept {
     if (charge_metadata_for(va, gfp, n)) return true;
     const int zone = charge_pages(va, descriptor_gfp(gfp), nr_pages_t(n));
     if (zone < 0) return false;
+    if (charge_becomes_metadata(va, zone, nr_pages_t(n))) return true;
     uncharge_pages(va, zone, nr_pages_t(n));
   }
+  keep_failure(va, gfp, bytes(nr_pages_t(n)));
   return false;
 }
 

@@ -14,14 +14,6 @@
 namespace kmem::stress {
 namespace {
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define KMEM_SIGNALS_COME_LATE
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define KMEM_SIGNALS_COME_LATE
-#endif
-// ThreadSanitizer keeps signals back until a library call, so that no handler would interrupt the allocator.
 #if !defined(KMEM_SIGNALS_COME_LATE)
 constexpr unsigned storm_seconds = 2;
 constexpr unsigned hang_seconds = 60;

@@ -14,6 +14,16 @@
 
 #include "reclaim/reclaim.hpp"
 
+// ThreadSanitizer keeps signals back until a library call, so that no handler would interrupt the allocator; and it lets no thread start in
+// the child of a process that had several.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define KMEM_SIGNALS_COME_LATE
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define KMEM_SIGNALS_COME_LATE
+#endif
+
 namespace kmem::stress {
 
 /// Something a thread holds. Written over its whole length with a pattern that follows from its address and `tag`.
@@ -46,38 +56,28 @@ inline bool is_intact(const piece& p) {
   return true;
 }
 
-/// A machine, a cache of its own, and a mailbox of slots through which pieces change threads. Ends with everything back and the walks
-/// silent.
-class shared_machine {
+/// A cache of its own on somebody's machine, and a mailbox of slots through which pieces change threads. Ends with both gone.
+class shared_load {
  public:
-  explicit shared_machine(const char* parameters) : m_(new machine) {
-    machine_config config;
-    config.cgroup = false;
-    config_error error;
-    EXPECT_TRUE(parse_config(parameters, config, error)) << error.text;
-    before_ = set_printk_sink(nullptr);
-    EXPECT_EQ(machine_init(*m_, config, error), err::ok) << error.text;
+  explicit shared_load(machine& m) : m_(&m) {
     cache_ = cache_create(*m_, {.name = "stress", .object_size = 136, .flags = slab_flags_t::no_merge});
     EXPECT_NE(cache_, nullptr);
   }
-  ~shared_machine() {
-    for (auto& slot : mailbox_)
-      if (const std::unique_ptr<piece> last{slot.exchange(nullptr)}) give(*last);
+  ~shared_load() {
+    empty_mailbox();
     EXPECT_EQ(nr_damaged.load(), 0u) << "contents of memory changed while somebody held it";
     EXPECT_EQ(cache_destroy(*m_, cache_), err::ok);
-    page_alloc_totals totals;
-    page_alloc_read_totals(*m_, totals);
-    EXPECT_EQ(totals.bad_pages, 0u);
-    EXPECT_EQ(m_->bad_frees.load_relaxed(), 0u);
-    const char* const damage = machine_is_valid(*m_);
-    EXPECT_EQ(damage, nullptr) << damage;
-    EXPECT_TRUE(machine_destroy(*m_));
-    set_printk_sink(before_);
   }
-  shared_machine(const shared_machine&) = delete;
-  shared_machine& operator=(const shared_machine&) = delete;
+  shared_load(const shared_load&) = delete;
+  shared_load& operator=(const shared_load&) = delete;
 
   machine& operator*() { return *m_; }
+  kmem_cache& cache() { return *cache_; }
+
+  void empty_mailbox() {
+    for (auto& slot : mailbox_)
+      if (const std::unique_ptr<piece> last{slot.exchange(nullptr)}) give(*last);
+  }
 
   /// Allocates something of a random kind and size and writes it. Return: a piece of kind none when there was no memory.
   piece take(std::minstd_rand& random, gfp_t mask) {
@@ -104,7 +104,7 @@ class shared_machine {
       default:
         p.what = piece::kind::area;
         p.bytes = 1 + random() % 20'000;
-        p.begin = static_cast<char*>(vmalloc(*m_, p.bytes, mask, nullptr));
+        p.begin = static_cast<char*>(p.tag % 2 != 0 ? vmalloc(*m_, p.bytes, mask, nullptr) : kvmalloc(*m_, p.bytes, mask, nullptr));
         break;
     }
     if (p.begin == nullptr) return {};
@@ -127,7 +127,7 @@ class shared_machine {
         free_pages_at(*m_, p.begin, order_t(p.order));
         break;
       case piece::kind::area:
-        vfree(*m_, p.begin);
+        kvfree(*m_, p.begin);
         break;
     }
   }
@@ -171,16 +171,67 @@ class shared_machine {
   std::atomic<uint64_t> nr_operations{0}, nr_nulls{0}, nr_damaged{0};
 
  private:
-  std::unique_ptr<machine> m_;
+  machine* m_;
   kmem_cache* cache_ = nullptr;
-  printk_sink before_ = nullptr;
   std::array<std::atomic<piece*>, 32> mailbox_{};
 };
+
+/// A machine that says nothing, and ends with silent walks.
+class owned_machine {
+ public:
+  explicit owned_machine(const char* parameters) : machine_(new machine) {
+    machine_config config;
+    config.cgroup = false;
+    config_error error;
+    EXPECT_TRUE(parse_config(parameters, config, error)) << error.text;
+    before_ = set_printk_sink(nullptr);
+    EXPECT_EQ(machine_init(*machine_, config, error), err::ok) << error.text;
+  }
+  ~owned_machine() {
+    page_alloc_totals totals;
+    page_alloc_read_totals(*machine_, totals);
+    EXPECT_EQ(totals.bad_pages, 0u);
+    EXPECT_EQ(machine_->bad_frees.load_relaxed(), 0u);
+    const char* const damage = machine_is_valid(*machine_);
+    EXPECT_EQ(damage, nullptr) << damage;
+    EXPECT_TRUE(machine_destroy(*machine_));
+    set_printk_sink(before_);
+  }
+  owned_machine(const owned_machine&) = delete;
+  owned_machine& operator=(const owned_machine&) = delete;
+
+ protected:
+  std::unique_ptr<machine> machine_;
+
+ private:
+  printk_sink before_ = nullptr;
+};
+
+/// A load with a machine of its own.
+class shared_machine : owned_machine, public shared_load {
+ public:
+  explicit shared_machine(const char* parameters) : owned_machine(parameters), shared_load(*machine_) {}
+};
+
+/// What a child of a fork does: it is the only thread there is. Return: its exit code.
+inline int use_in_child(shared_load& shared, gfp_t mask) {
+  std::minstd_rand random(7);
+  std::array<piece, 64> held{};
+  for (int round = 0; round < 20; ++round) {
+    for (piece& p : held) p = shared.take(random, mask);
+    for (const piece& p : held)
+      if (p.what != piece::kind::none && !is_intact(p)) return 3;
+    for (const piece& p : held)
+      if (p.what != piece::kind::none) shared.give(p);
+    drain_caches(*shared, true);
+  }
+  return shared.nr_damaged.load() == 0 ? 0 : 4;
+}
 
 /// Threads that work until it is destroyed.
 class workers {
  public:
-  workers(shared_machine& shared, unsigned n, size_t most) {
+  workers(shared_load& shared, unsigned n, size_t most) {
     for (unsigned i = 0; i < n; ++i) threads_.emplace_back([&shared, this, i, most] { shared.work(i + 1, most, stop_); });
   }
   ~workers() {

@@ -35,21 +35,6 @@ TEST(Stress, ThreadsShareAMachineWithRoom) {
   EXPECT_GT(shared.nr_operations.load(), 0u);
 }
 
-/// What a child of a fork does: it is the only thread there is. Return: its exit code.
-int use_in_child(shared_machine& shared) {
-  std::minstd_rand random(7);
-  std::array<piece, 64> held{};
-  for (int round = 0; round < 20; ++round) {
-    for (piece& p : held) p = shared.take(random, gfp::atomic | gfp::nowarn);
-    for (const piece& p : held)
-      if (p.what != piece::kind::none && !is_intact(p)) return 3;
-    for (const piece& p : held)
-      if (p.what != piece::kind::none) shared.give(p);
-    drain_caches(*shared, true);
-  }
-  return shared.nr_damaged.load() == 0 ? 0 : 4;
-}
-
 TEST(Stress, ForksWhileOtherThreadsAllocate) {
   shared_machine shared("mem=24M cpus=8");
   unsigned forks = 0;
@@ -62,7 +47,7 @@ TEST(Stress, ForksWhileOtherThreadsAllocate) {
       if (child == 0) {
         alarm(child_seconds);
         machine_fork_child(*shared);
-        _exit(use_in_child(shared));
+        _exit(use_in_child(shared, gfp::atomic | gfp::nowarn));
       }
       machine_fork_parent(*shared);
       ASSERT_GT(child, 0) << std::strerror(errno);

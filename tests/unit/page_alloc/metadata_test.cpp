@@ -64,6 +64,27 @@ TEST(metadata, takes_the_place_of_free_pages_for_who_may_wait) {
   uncharge_metadata(*m, room + 100);
 }
 
+// Were they free in between, whoever waits would have them.
+TEST(metadata, takes_charged_pages_over_when_nothing_is_free) {
+  test_machine m;
+  held_pages held(*m);
+  const int zone = charge_pages(*m, gfp::kernel, nr_pages_t(5));
+  ASSERT_EQ(zone, static_cast<int>(zone_idx::normal));
+  held.exhaust(gfp::kernel | gfp::noretry);
+  const uint64_t room = m->metadata_allowance - m->metadata_pages.load_relaxed() + zone_headroom(m.normal());
+  ASSERT_TRUE(charge_metadata(*m, room));
+  ASSERT_FALSE(charge_metadata(*m, 1));
+  const uint64_t metadata = m->metadata_pages.load_relaxed(), charged = charged_pages(*m), free = free_pages_total(*m);
+  EXPECT_FALSE(charge_becomes_metadata(*m, static_cast<int>(zone_idx::dma), nr_pages_t(5))) << "metadata is NORMAL's";
+  EXPECT_TRUE(charge_becomes_metadata(*m, zone, nr_pages_t(5)));
+  EXPECT_EQ(m->metadata_pages.load_relaxed(), metadata + 5);
+  EXPECT_EQ(charged_pages(*m), charged - 5);
+  EXPECT_EQ(free_pages_total(*m), free);
+  EXPECT_LE(m.normal().committed.load_relaxed(), m.normal().managed.load_relaxed());
+  m.check();
+  uncharge_metadata(*m, room + 5);
+}
+
 TEST(metadata, of_a_block_is_charged_once_and_returned_when_it_is_given_back) {
   test_machine m(small_config(uint64_t{128} << 20));
   const uint64_t before = m->metadata_pages.load_relaxed();

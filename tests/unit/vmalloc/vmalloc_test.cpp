@@ -263,6 +263,14 @@ TEST_P(vmalloc_on, nofail_survives_refused_mappings) {
   vfree(va(), p);
 }
 
+TEST_P(vmalloc_on, a_refused_mapping_is_not_told_as_the_wait_of_the_descriptor) {
+  current().last_wait = static_cast<uint8_t>(wait_outcome::served);
+  set_fail_attributes(fail_point::fail_mmap, {100, 1, -1, 0, 1});
+  EXPECT_EQ(vmalloc(va(), page_size, gfp::kernel | gfp::nowarn, nullptr), nullptr);
+  EXPECT_EQ(last_wait(), wait_outcome::exhausted);
+  set_fail_attributes(fail_point::fail_mmap, {});
+}
+
 class vmalloc_zones : public vmalloc_fixture {};
 
 TEST_F(vmalloc_zones, takes_high_memory_first_and_a_named_zone_only) {
