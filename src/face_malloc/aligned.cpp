@@ -3,7 +3,7 @@
 // Limits.   Alignments above 4 MiB, the arena's own, are refused with ENOMEM.
 // Contexts. As malloc.
 // Kernel.   None of these.
-// Tests.    tests/unit/face_malloc/malloc_test.cpp
+// Tests.    tests/unit/face_malloc/malloc_test.cpp, tests/programs/preload_interface.py
 #include "face_malloc/face_malloc.hpp"
 
 extern "C" {

@@ -7,7 +7,7 @@
 //           in use  = system - fast - rest, as there: overhead is counted as used
 // Contexts. May wait for locks, holds none while text is written. The stream may allocate.
 // Kernel.   None of these; its own texts are those of `debug`.
-// Tests.    tests/unit/face_malloc/tuning_test.cpp
+// Tests.    tests/unit/face_malloc/tuning_test.cpp, tests/programs/preload_interface.py
 #include <malloc.h>
 
 #include <climits>

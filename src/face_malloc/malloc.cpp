@@ -5,6 +5,7 @@
 // States.   Requests above kmalloc's limit are runs of pages; what kind a pointer is, its page says, so free needs no size and a sized
 //           free is a free.
 // Contexts. Any thread, before constructors, inside ld.so's start-up, in destructors and after fork. free keeps errno.
+// C++.      operator new and delete stay those of the program's run time, which stand on these: docs/decisions/0040-*.md
 // Kernel.   malloc(0) is a unique pointer, as programs expect, not ZERO_SIZE_PTR.
 // Tests.    tests/unit/face_malloc/, tests/programs/preload_*
 #include "face_malloc/face_malloc.hpp"
