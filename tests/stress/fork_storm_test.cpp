@@ -34,7 +34,7 @@ void on_alarm(int) {
   void* const p = kmalloc(process.object, 200, gfp::atomic | gfp::nowarn);
   kfree(process.object, p);
   nr_signals = nr_signals + 1;
-  if (is_child == 0 && nr_signals % signals_a_fork == 0) {
+  if (is_child == 0 && static_cast<unsigned>(nr_signals) % signals_a_fork == 0) {
     const bool inside = current().depth != 0;
     const pid_t child = fork();
     if (child == 0) {
