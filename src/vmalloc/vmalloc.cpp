@@ -3,7 +3,8 @@
 // States.   An area is being built (its maker's alone), in the tree, queued (its first bytes link it on vfree_deferred, and it stays in the
 //           tree), or taken out and being undone (its freer's alone). Always, under vmalloc_lock:
 //               sum of nr_pages over the tree == vmalloc_pages
-//           Each page of an area in the tree is charged to a zone; its page tables are charged as metadata.
+//           Each page of an area in the tree is charged to a zone; its page tables are charged as metadata, or to DMA where NORMAL,
+//           which metadata is taken from, had no room.
 // Locks.    vmalloc_lock guards the tree and is a leaf: nothing is allocated, freed or mapped under it. A handler that interrupted another
 //           slow path only tries it: vmalloc then fails, vfree queues.
 // Contexts. vmalloc and vfree may sleep; vfree elsewhere queues.
@@ -20,8 +21,7 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 namespace {
 
-constexpr size_t table_shift = 21;         // one page table maps 2 MiB
-constexpr unsigned metadata_attempts = 4;  // arbitrary: each makes room by the chain; in DMA somebody else may take it
+constexpr size_t table_shift = 21;  // one page table maps 2 MiB
 
 /// Page tables that nobody else may need: one for each 2 MiB touched, and the tables of tables beyond the first.
 uint64_t tables_for(const char* begin, uint64_t nr_pages) noexcept {
@@ -64,17 +64,23 @@ gfp_t descriptor_gfp(gfp_t gfp) noexcept {
          gfp::nowarn;
 }
 
-/// Charges page tables; where the budget has no room the chain of `gfp` makes some in NORMAL, which metadata is taken from.
-bool charge_tables(vmalloc_allocator& va, gfp_t gfp, uint64_t n) noexcept {
-  for (unsigned attempt = 0; attempt < metadata_attempts; ++attempt) {
-    if (charge_metadata_for(va, gfp, n)) return true;
-    const int zone = charge_pages(va, descriptor_gfp(gfp), nr_pages_t(n));
-    if (zone < 0) return false;
-    if (charge_becomes_metadata(va, zone, nr_pages_t(n))) return true;
-    uncharge_pages(va, zone, nr_pages_t(n));
-  }
-  keep_failure(va, gfp, bytes(nr_pages_t(n)));
-  return false;
+/// Charges an area's page tables; where the budget has no room the chain of `gfp` makes some. What it has got is kept: if it were given
+/// back to be charged as something else, others would take it, and who may wait would fail before its time.
+bool charge_tables(vmalloc_allocator& va, vmap_area& area, gfp_t gfp) noexcept {
+  area.table_zone = -1;
+  if (charge_metadata_for(va, gfp, area.table_pages)) return true;
+  const nr_pages_t n(area.table_pages);
+  const int zone = charge_pages(va, descriptor_gfp(gfp), n);
+  if (zone < 0) return false;
+  if (!charge_becomes_metadata(va, zone, n)) area.table_zone = zone;
+  return true;
+}
+
+void uncharge_tables(vmalloc_allocator& va, const vmap_area& area) noexcept {
+  if (area.table_zone < 0)
+    uncharge_metadata(va, area.table_pages);
+  else
+    uncharge_pages(va, area.table_zone, nr_pages_t(area.table_pages));
 }
 
 gfp_t page_gfp(gfp_t gfp) noexcept {
@@ -156,10 +162,10 @@ const char* build_area(vmalloc_allocator& va, vmap_area& area, gfp_t gfp) noexce
   area.begin = mapping + page_size;
   area.table_pages = tables_for(area.begin, area.nr_pages);
   const char* failed = "failed to allocate page tables";
-  if (charge_tables(va, gfp, area.table_pages)) {
+  if (charge_tables(va, area, gfp)) {
     failed = back_area(va, area, gfp);
     if (failed == nullptr) return nullptr;
-    uncharge_metadata(va, area.table_pages);
+    uncharge_tables(va, area);
   }
   plat::unmap(mapping, mapping_bytes);
   return failed;
@@ -170,7 +176,7 @@ uint64_t destroy_area(vmalloc_allocator& va, vmap_area& area) noexcept {
   const uint64_t nr = area.nr_pages;
   plat::unmap(area.begin - page_size, bytes(nr_pages_t(nr + 2)));
   drop_pages(va, area);
-  uncharge_metadata(va, area.table_pages);
+  uncharge_tables(va, area);
   cache_free(va, va.vmap_cache, &area);
   return nr;
 }

@@ -10,7 +10,8 @@ KMEM_BUILD_NAMESPACE {
 struct vmap_area {
   char* begin;  // usable bytes start here; a guard page lies before and behind
   uint64_t nr_pages;
-  uint64_t table_pages;     // page tables, charged as metadata
+  uint64_t table_pages;     // page tables
+  int table_zone;           // charged to this zone; -1: as metadata
   int zone;                 // charged zone; -1: frames of the arena
   page** frames;            // memfd machines: [nr_pages]
   vmap_area *left, *right;  // tree by address

@@ -20,6 +20,7 @@ struct chain_counts {
   std::atomic<uint64_t> operations{0}, nulls{0}, timed_out{0}, interrupted{0}, stopped{0}, served{0}, never_failed{0}, scans{0}, scanned{0},
       kswapd_scans{0}, scan_allocations{0}, removed{0}, removed_inside{0}, notified{0}, elements{0}, resizes{0}, reserved{0}, caches{0},
       lru_hits{0}, lru_evicted{0}, tasklets{0}, timers{0}, interrupts{0}, kept_by_handlers{0}, forks{0}, quiet_moments{0};
+  std::array<uint64_t, nr_fail_points> failed{};  // of the passages of each fail point
 };
 
 /// What runs, on the process's machine. Threads run actors until stop(); two more send signals and fork. Whatever is wrong is kept, and
@@ -33,8 +34,9 @@ class chain_load {
   chain_load(const chain_load&) = delete;
   chain_load& operator=(const chain_load&) = delete;
 
-  /// Runs all threads for that long, with a watchdog over them. `forks`: one of them forks.
-  void run(std::chrono::milliseconds duration, bool forks);
+  /// Runs all threads for that long, with a watchdog over them. `forks`: one of them forks. `fails`: percent of the passages of each fail
+  /// point.
+  void run(std::chrono::milliseconds duration, bool forks, uint32_t fails);
   chain_counts counts;
 
  private:
@@ -114,6 +116,7 @@ class chain_load {
   bool close_gates();
   void open_gates();
   void wait_for_all(std::atomic<unsigned>& arrived);
+  void set_fail_points(uint32_t probability);
   void send_signals(std::vector<std::thread>& threads);
   void fork_again_and_again();
   bool fork_once(bool quiet);
@@ -122,13 +125,14 @@ class chain_load {
   [[noreturn]] void report_hang(const char* who);
 
   machine& m_;
+  const uint64_t seed_;
   shared_load shared_;
   std::deque<actor> actors_;
   std::array<mempool*, 3> pools_{};
   std::array<unsigned, 3> element_bytes_{};
   std::mutex resize_lock_;
   std::unique_ptr<lru_cache<uint64_t, lru_value>> lru_;
-  std::atomic<bool> stop_{false}, no_more_signals_{false}, watched_{true}, in_child_{false};
+  std::atomic<bool> stop_{false}, no_more_signals_{false}, watched_{true}, in_child_{false}, fails_{false};
   std::atomic<bool> sender_gate_{false}, gate_{false};
   std::atomic<unsigned> nr_senders_at_gate_{0}, nr_at_gate_{0};
   std::atomic<unsigned> nr_stopped_{0}, nr_deaf_{0};

@@ -50,7 +50,6 @@ class StressChain : public ::testing::Test {
     began_ns_ = plat::now_ns();
   }
   void TearDown() override {
-    for (unsigned i = 0; i < nr_fail_points; ++i) set_fail_attributes(static_cast<fail_point>(i), {});
     machine& m = process_machine();
     settle(m);
     check_nobody_is_left(m);
@@ -61,10 +60,12 @@ class StressChain : public ::testing::Test {
     set_printk_sink(before_);
   }
 
-  void run(bool forks) {
+  /// `fails`: percent of the passages of each fail point.
+  void run(bool forks, uint32_t fails) {
     chain_load load(process_machine(), seed());
-    load.run(duration(), forks);
+    load.run(duration(), forks, fails);
     show(load.counts);
+    for (unsigned i = 0; i < nr_fail_points; ++i) EXPECT_EQ(load.counts.failed[i] != 0, fails != 0);
     EXPECT_GT(load.counts.nulls.load(), 0u) << "the machine never ran short";
     EXPECT_GT(load.counts.scans.load(), 0u);
     EXPECT_GT(load.counts.never_failed.load(), 0u);
@@ -191,23 +192,11 @@ class StressChain : public ::testing::Test {
   uint64_t charged_ = 0, failures_ = 0, sleeps_ = 0, began_ns_ = 0;
 };
 
-TEST_F(StressChain, EverybodyAtOnce) { run(true); }
+TEST_F(StressChain, EverybodyAtOnce) { run(true, 0); }
 
-TEST_F(StressChain, EverybodyWithoutForks) { run(false); }
+TEST_F(StressChain, EverybodyWithoutForks) { run(false, 0); }
 
-TEST_F(StressChain, EverybodyWithFailPointsOn) {
-  machine& m = process_machine();
-  static_cast<void>(m);
-  for (unsigned i = 0; i < nr_fail_points; ++i) {
-    fail_attributes attributes;
-    attributes.probability = 3;
-    attributes.seed = seed() + i;
-    set_fail_attributes(static_cast<fail_point>(i), attributes);
-  }
-  run(true);
-  for (const fail_point point : {fail_point::failslab, fail_point::fail_page_alloc, fail_point::fail_mmap})
-    EXPECT_GT(get_fail_counts(point).failed, 0u) << fail_point_name(point);
-}
+TEST_F(StressChain, EverybodyWithFailPointsOn) { run(true, 3); }
 
 }  // namespace
 }  // namespace kmem::stress

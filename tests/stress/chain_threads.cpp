@@ -33,7 +33,19 @@ constexpr gfp_t not_of_child = gfp::none;
 
 }  // namespace
 
-void chain_load::run(std::chrono::milliseconds duration, bool forks) {
+void chain_load::set_fail_points(uint32_t probability) {
+  fails_ = probability != 0;
+  for (unsigned i = 0; i < nr_fail_points; ++i) {
+    fail_attributes attributes;
+    attributes.probability = probability;
+    attributes.seed = seed_ + i;
+    counts.failed[i] = get_fail_counts(static_cast<fail_point>(i)).failed;
+    set_fail_attributes(static_cast<fail_point>(i), attributes);
+  }
+}
+
+void chain_load::run(std::chrono::milliseconds duration, bool forks, uint32_t fails) {
+  set_fail_points(fails);
   struct sigaction action {
   }, before{};
   action.sa_handler = on_nudge;  // without SA_RESTART: it ends sleeps that may be interrupted
@@ -53,6 +65,7 @@ void chain_load::run(std::chrono::milliseconds duration, bool forks) {
   for (std::thread& one : threads) one.join();
   watched_ = false;
   watchdog.join();
+  set_fail_points(0);
   sigaction(SIGUSR2, &before, nullptr);
 }
 
@@ -95,10 +108,14 @@ void chain_load::open_gates() {
 /// `quiet`: nobody was in the middle of something. Return: its exit code.
 int chain_load::child_of_fork(bool quiet) {
   in_child_ = true;
-  if (const char* const damage = quiet ? machine_is_valid(m_) : nullptr; damage != nullptr) {
-    std::fprintf(stderr, "in the child of a fork: %s\n", damage);
-    return 1;
-  }
+  const auto is_valid = [&] {
+    kswapd_stop(m_);  // the child's own
+    stop_interrupt_service();
+    const char* const damage = quiet ? machine_is_valid(m_) : nullptr;
+    if (damage != nullptr) std::fprintf(stderr, "in the child of a fork: %s\n", damage);
+    return damage == nullptr;
+  };
+  if (!is_valid()) return 1;
   for (const piece& p : held_by_forker_)
     if (!is_intact(p)) return 2;
   constexpr gfp_t masks[] = {gfp::atomic, gfp::noio | gfp::noretry, gfp::nowait};
@@ -106,7 +123,7 @@ int chain_load::child_of_fork(bool quiet) {
     if (const int code = use_in_child(shared_, (mask | gfp::nowarn) & ~not_of_child); code != 0) return code;
   if (current().depth != 0 || in_atomic()) return 5;
   for (const piece& p : held_by_forker_) shared_.give(p);
-  if (quiet && machine_is_valid(m_) != nullptr) return 6;
+  if (!is_valid()) return 6;
   return shared_.nr_damaged.load() == 0 ? 0 : 7;
 }
 

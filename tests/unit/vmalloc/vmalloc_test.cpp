@@ -273,6 +273,38 @@ TEST_P(vmalloc_on, a_refused_mapping_is_not_told_as_the_wait_of_the_descriptor) 
 
 class vmalloc_zones : public vmalloc_fixture {};
 
+TEST_F(vmalloc_zones, page_tables_have_room_in_dma_when_normal_has_none) {
+  start("mem=16M zone_dma=2M");
+  constexpr gfp_t mask = gfp::kernel | gfp::noretry | gfp::nowarn;
+  std::vector<page*> held, of_dma;
+  while (page* const p = alloc_pages(va(), mask, order_t(0)))
+    (page_zone_idx(va(), p) == zone_idx::dma ? of_dma : held).push_back(p);
+  uint64_t metadata = 0;
+  while (charge_metadata(va(), 1)) ++metadata;
+  ASSERT_GT(of_dma.size(), 100u);
+  for (unsigned i = 0; i < 100; ++i) {
+    free_pages(va(), of_dma.back(), order_t(0));
+    of_dma.pop_back();
+  }
+  const uint64_t before = va().metadata_pages.peek(), charged = charged_pages(va());
+  void* const p = vmalloc(va(), page_size, mask, nullptr);
+  EXPECT_NE(p, nullptr);
+  {
+    const lock_guard lock(va().vmalloc_lock);
+    ASSERT_NE(va().areas, nullptr);
+    EXPECT_EQ(va().areas->table_zone, static_cast<int>(zone_idx::dma));
+  }
+  EXPECT_EQ(va().metadata_pages.peek(), before);
+  EXPECT_GE(charged_pages(va()), charged + 2) << "the page and its table";
+  vfree(va(), p);
+  EXPECT_EQ(va().metadata_pages.peek(), before);
+  drain_caches(va(), true);
+  EXPECT_EQ(charged_pages(va()), charged);
+  uncharge_metadata(va(), metadata);
+  for (const std::vector<page*>& some : {held, of_dma})
+    for (page* const one : some) free_pages(va(), one, order_t(0));
+}
+
 TEST_F(vmalloc_zones, takes_high_memory_first_and_a_named_zone_only) {
   start("mem=32M highmem=8M zone_dma=2M");
   const auto charged_in = [this](zone_idx idx) {
