@@ -2,8 +2,8 @@
 //
 // What for.  Below the low watermark somebody must reclaim. kswapd does until a zone is above high again, so that most allocations that
 //            may sleep need not, and those that may not sleep find pages above min.
-// States.    No thread -> starting -> running; back to none when the machine is stopped, when the system refuses a thread, and in the
-//            child of a fork. A running one is asleep (word 0), or wanted or at work (word 1). It may have given up: after kswapd_rounds
+// States.    No thread -> starting -> running -> stopping; back to none when it has been stopped, when the system refuses a thread, and in
+//            the child of a fork. A running one is asleep (word 0), or wanted or at work (word 1). It may have given up: after kswapd_rounds
 //            rounds in a row without progress it sleeps until pages were freed by somebody else, and then tries once for each time.
 // Round.     Drain every CPU; then, for priorities 12 to 1: ask the callbacks with GFP_KERNEL until one of the zones that
 //            were asked for is above its high watermark. A priority that frees what is missing is kept. After it: room for a block of the
@@ -34,6 +34,7 @@ constexpr unsigned first_priority = 12;                // the kernel's DEF_PRIOR
 constexpr uint64_t pages_least = 32;                   // asked for at once (the kernel's SWAP_CLUSTER_MAX)
 constexpr uint64_t short_sleep_ns = 100'000'000;       // the kernel's HZ / 10
 constexpr uint64_t forever_ns = ~uint64_t{0};
+constexpr uint64_t poll_ns = 1'000'000;                // arbitrary: for the end that another thread waits for
 constexpr uint64_t start_again_ns = 1'000'000'000;     // arbitrary: after the system has refused a thread
 
 constinit rate_limit start_reports{60'000'000'000, 1};  // arbitrary
@@ -256,7 +257,14 @@ uint64_t kswapd_slept_ns(const machine& m) noexcept {
 
 void kswapd_stop(machine& m) noexcept {
   kswapd_state& k = m.kswapd;
-  if (k.life.load_acquire() != kswapd_life::running) return;  // pairs: kswapd_life
+  if (current().is_kswapd) return;  // it cannot wait for itself
+  for (;;) {
+    kswapd_life life = k.life.load_acquire();  // pairs: kswapd_life
+    if (life == kswapd_life::none || life == kswapd_life::starting) return;
+    if (life == kswapd_life::running && k.life.try_cmpxchg_acquire(life, kswapd_life::stopping)) break;  // pairs: kswapd_life
+    uint32_t nobody = 0;
+    plat::futex_wait(&nobody, 0, poll_ns);  // somebody else stops it
+  }
   k.stop.store_relaxed(1);
   if (k.word.exchange_acq_rel(1) == 0) plat::futex_wake(k.word.word(), 1);  // pairs: kswapd_word
   plat::join_thread(k.thread);

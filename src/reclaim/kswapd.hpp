@@ -6,7 +6,7 @@ namespace kmem {
 KMEM_BUILD_NAMESPACE {
 struct machine;
 
-enum class kswapd_life : uint32_t { none, starting, running };
+enum class kswapd_life : uint32_t { none, starting, running, stopping };
 
 struct kswapd_state {
   atomic<kswapd_life> life{kswapd_life::none};
@@ -32,7 +32,8 @@ inline constexpr uint32_t kswapd_rounds = 16;
 
 /// Prepares it, if config.kswapd permits one: the thread starts when it is first needed. After page_alloc_init.
 [[nodiscard]] err kswapd_init(machine& m) noexcept;
-/// Ends the thread and waits for it. It starts again if somebody needs it. Context: may sleep.
+/// Ends the thread and waits for it. It starts again if somebody needs it. Context: may sleep; from several threads at once, too; on kswapd
+/// itself nothing happens.
 void kswapd_stop(machine& m) noexcept;
 /// How long it has slept in all, between its work; the time before its start does not count. Context: any.
 uint64_t kswapd_slept_ns(const machine& m) noexcept;

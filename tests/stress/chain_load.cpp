@@ -57,12 +57,12 @@ chain_load::chain_load(machine& m, uint64_t seed) : m_(m), seed_(seed), shared_(
     me.tasklet.data = me.timer.data = reinterpret_cast<uintptr_t>(&me);
     me.tasklet.function = [](kmem::tasklet& self) noexcept {
       actor& owner = *reinterpret_cast<actor*>(self.data);
-      owner.load->keep_or_give(owner.kept_by_tasklet);
+      owner.load->run_deferred(owner.kept_by_tasklet);
       owner.load->counts.tasklets.fetch_add(1, std::memory_order_relaxed);
     };
     me.timer.function = [](kmem::timer& self) noexcept {
       actor& owner = *reinterpret_cast<actor*>(self.data);
-      owner.load->keep_or_give(owner.kept_by_timer);
+      owner.load->run_deferred(owner.kept_by_timer);
       owner.load->counts.timers.fetch_add(1, std::memory_order_relaxed);
     };
   }
@@ -590,9 +590,16 @@ void chain_load::maintain(actor& me) {
 
 // ---- interrupts, tasklets, timers -------------------------------------------------------------------------------------------------------
 
-void chain_load::keep_or_give(kept_pieces& mine) {
+void chain_load::run_deferred(kept_pieces& mine) {
   if (in_child_.load(std::memory_order_relaxed)) return;  // fork may have come upon the thread that changed it
   if (!in_interrupt()) wrong("a tasklet or timer does not run in softirq context");
+  // Relaxed: the library alone orders one run before the next.
+  if (mine.in_use.exchange(true, std::memory_order_relaxed)) return wrong("a tasklet or timer runs on two threads at once");
+  keep_or_give(mine);
+  mine.in_use.store(false, std::memory_order_relaxed);
+}
+
+void chain_load::keep_or_give(kept_pieces& mine) {
   if (mine.n == mine.pieces.size() || (mine.n != 0 && next_random(mine.random) % 2 == 0)) return shared_.give(mine.pieces[--mine.n]);
   std::minstd_rand random(next_random(mine.random));
   const piece p = shared_.take(random, gfp::atomic | quiet);

@@ -45,6 +45,7 @@ class chain_load {
     std::array<piece, 12> pieces{};
     unsigned n = 0;
     uint32_t random = 1;
+    std::atomic<bool> in_use{false};
   };
   /// Pieces that reclaim may take. Its lock is only tried by reclaim: in the child of a fork its holder may be gone.
   struct takeable {
@@ -104,6 +105,7 @@ class chain_load {
   void defer(actor& me);
 
   void check_asked(const void* inside, gfp_t needs, gfp_t told, bool gone);
+  void run_deferred(kept_pieces& kept);
   void keep_or_give(kept_pieces& kept);
   static uint64_t count_objects(kmem::shrinker* self, kmem::shrink_control* control) noexcept;
   static uint64_t scan_objects(kmem::shrinker* self, kmem::shrink_control* control) noexcept;

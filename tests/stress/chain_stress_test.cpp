@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <string>
 
+#include <kmem/info.hpp>
+
 #include "interrupt/interrupt.hpp"
 
 namespace kmem::stress {
@@ -51,6 +53,10 @@ class StressChain : public ::testing::Test {
   }
   void TearDown() override {
     machine& m = process_machine();
+    EXPECT_EQ(m.kswapd.life.load_acquire(), kswapd_life::running);
+    const char* const damage = validate();
+    EXPECT_EQ(damage, nullptr) << damage;
+    EXPECT_EQ(m.kswapd.life.load_acquire(), kswapd_life::none) << "it may have been at work during the walk";
     settle(m);
     check_nobody_is_left(m);
     check_memory(m);

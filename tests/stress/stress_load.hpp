@@ -188,6 +188,7 @@ class owned_machine {
     EXPECT_EQ(machine_init(*machine_, config, error), err::ok) << error.text;
   }
   ~owned_machine() {
+    kswapd_stop(*machine_);
     page_alloc_totals totals;
     page_alloc_read_totals(*machine_, totals);
     EXPECT_EQ(totals.bad_pages, 0u);

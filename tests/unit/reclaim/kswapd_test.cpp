@@ -367,5 +367,24 @@ TEST_F(kswapd_test, ends_and_starts_again) {
   kswapd_stop(m());
 }
 
+TEST_F(kswapd_test, may_be_ended_by_several_at_once) {
+  start_with_hoard("mem=32M vm.kswapd=1");
+  for (int round = 0; round < 20; ++round) {
+    go_below_low();
+    caches().add(alloc_pages(m(), gfp::kernel, order_t(0)));
+    EXPECT_TRUE(runs());
+    std::vector<std::thread> threads;
+    std::atomic<int> still_running{0};
+    for (int t = 0; t < 4; ++t)
+      threads.emplace_back([&] {
+        kswapd_stop(m());
+        if (m().kswapd.life.load_acquire() != kswapd_life::none) ++still_running;
+      });
+    for (std::thread& t : threads) t.join();
+    EXPECT_EQ(still_running, 0);
+    EXPECT_EQ(plat::nr_service_threads(), 0u);
+  }
+}
+
 }  // namespace
 }  // namespace kmem
