@@ -3,8 +3,9 @@
 // What for.  Below the low watermark somebody must reclaim. kswapd does until a zone is above high again, so that most allocations that
 //            may sleep need not, and those that may not sleep find pages above min.
 // States.    No thread -> starting -> running -> stopping; back to none when it has been stopped, when the system refuses a thread, and in
-//            the child of a fork. A running one is asleep (word 0), or wanted or at work (word 1). It may have given up: after kswapd_rounds
-//            rounds in a row without progress it sleeps until pages were freed by somebody else, and then tries once for each time.
+//            the child of a fork. A running one is asleep (word 0), or wanted or at work (word 1). It may have given up: after
+//            kswapd_rounds rounds in a row without progress it sleeps until pages were freed by somebody else, and then tries once for
+//            each time.
 // Round.     Drain every CPU; then, for priorities 12 to 1: ask the callbacks with GFP_KERNEL until one of the zones that
 //            were asked for is above its high watermark. A priority that frees what is missing is kept. After it: room for a block of the
 //            order asked for, and the reserves filled. In between, and when there is nothing to do, reserves that have grown shrink again.
