@@ -191,8 +191,8 @@ KMEM_EXPORT void reset_message_sink() noexcept;
 /// Copies the oldest message kept with a number of `sequence` or more. Context: any. Return: its number + 1; 0 when there is none yet.
 [[nodiscard]] KMEM_EXPORT uint64_t read_message(uint64_t sequence, message_level& level, char* buffer, size_t capacity) noexcept;
 
-/// Walks every structure under its locks. kswapd is ended for that; it starts again when somebody needs it. Context: process, while no other
-/// thread allocates or frees; in the child of a fork, if none did at that moment. Return: nullptr, or what is wrong.
+/// Walks every structure under its locks. kswapd is ended for that; it starts again when somebody needs it. Context: process, while no
+/// other thread allocates or frees; in the child of a fork, if none did at that moment. Return: nullptr, or what is wrong.
 [[nodiscard]] KMEM_EXPORT const char* validate() noexcept;
 
 }  // namespace kmem
