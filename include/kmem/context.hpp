@@ -132,6 +132,9 @@ class KMEM_CAPABILITY("spinlock") spinlock {
   spinlock& operator=(const spinlock&) = delete;
   KMEM_EXPORT void lock() noexcept KMEM_ACQUIRE();
   [[nodiscard]] KMEM_EXPORT bool try_lock() noexcept KMEM_TRY_ACQUIRE(true);
+  /// Tries for about a millisecond: for shrinkers, which may run in the child of a fork, where a thread that held the lock is not there any
+  /// more.
+  [[nodiscard]] KMEM_EXPORT bool try_lock_briefly() noexcept KMEM_TRY_ACQUIRE(true);
   KMEM_EXPORT void unlock() noexcept KMEM_RELEASE();
 
  private:

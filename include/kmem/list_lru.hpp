@@ -6,7 +6,8 @@
 //     count_objects: return unused.count();
 //     scan_objects:  unused.walk(isolate, &dispose, control->nr_to_scan), then free what was moved to `dispose`
 //
-// The list has a lock of its own, with interrupts off, so interrupt handlers may use it, too. The objects belong to the caller.
+// The list has a lock of its own, with interrupts off, so interrupt handlers may use it, too. The objects belong to the caller. A process
+// with several threads that forks sees to it that none of them is in the list at that moment, or unregisters the shrinker in the child.
 #pragma once
 #include <stdint.h>
 

@@ -6,7 +6,8 @@
 //
 // Every function may be called by any number of threads, and in interrupt handlers if the cache's mask does not block. The memory of
 // entries and of the table comes from kmem, and so is part of the budget. Hash and == of keys run with a lock held: they must not
-// allocate. Keys and values are destroyed, and the eviction hook runs, without it.
+// allocate. Keys and values are destroyed, and the eviction hook runs, without it. In the child of a fork of a process with several
+// threads the cache must not be used, as one of them may have been changing it; reclaim passes it by then.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -111,7 +112,7 @@ class lru_cache : detail::no_copy {
       return static_cast<lru_cache*>(self->private_data)->nr_evictable();
     };
     shrinker_.scan_objects = [](shrinker* self, shrink_control* control) noexcept {
-      return static_cast<lru_cache*>(self->private_data)->evict_oldest(control->nr_to_scan);
+      return static_cast<lru_cache*>(self->private_data)->evict_oldest(control->nr_to_scan, true);
     };
     shrinker_.seeks = options_.seeks;
     shrinker_.needs = options_.needs;
@@ -209,7 +210,7 @@ class lru_cache : detail::no_copy {
   }
   /// Evicts up to `n` entries that are not in use, oldest first, as reclaim does. Context: as erase. Return: entries evicted.
   uint64_t shrink(uint64_t n) noexcept {
-    const uint64_t evicted = evict_oldest(n);
+    const uint64_t evicted = evict_oldest(n, false);
     return evicted == shrink_stop ? 0 : evicted;
   }
 
@@ -289,37 +290,53 @@ class lru_cache : detail::no_copy {
 
   // ---- shrinking
 
+  /// For reclaim, which does not wait for the lock for ever. Return: as count_objects.
   uint64_t nr_evictable() const noexcept {
-    const spin_irq_guard guard(lock_);
-    return nr_entries_ == 0 ? shrink_empty : nr_entries_ - nr_used_;
+    const bool irqs_were_off = irqs_set_disabled(true);
+    uint64_t evictable = 0;
+    if (lock_.try_lock_briefly()) {
+      evictable = nr_entries_ == 0 ? shrink_empty : nr_entries_ - nr_used_;
+      lock_.unlock();
+    }
+    irqs_set_disabled(irqs_were_off);
+    return evictable;
   }
-  /// Return: entries evicted; shrink_stop when there was none that is not in use.
-  uint64_t evict_oldest(uint64_t n) noexcept {
+  /// `in_reclaim`: the lock is not waited for for ever. Return: entries evicted; shrink_stop when there was none that is not in use.
+  uint64_t evict_oldest(uint64_t n, bool in_reclaim) noexcept {
     uint64_t evicted = 0, left = n;
     while (left != 0) {
       node* batch = nullptr;
-      bool none = false;
-      {
-        const spin_irq_guard guard(lock_);
-        for (unsigned i = 0; i < batch_nodes && left != 0; ++i) {
-          none = nr_entries_ == nr_used_;
-          if (none) break;
-          --left;
-          auto* const oldest = static_cast<node*>(used_.previous);
-          if (oldest->users != 0) {
-            unlink_used(*oldest);
-            link_used(*oldest);
-            continue;
-          }
-          ++stats_.shrunk;
-          node* const unused = take_off(find(oldest->hash, oldest->key), true);
-          unused->next_in_bucket = std::exchange(batch, unused);
-        }
+      const bool irqs_were_off = irqs_set_disabled(true);
+      if (!in_reclaim) {
+        lock_.lock();
+      } else if (!lock_.try_lock_briefly()) {
+        irqs_set_disabled(irqs_were_off);
+        break;
       }
+      const bool more = take_oldest(left, batch);
+      lock_.unlock();
+      irqs_set_disabled(irqs_were_off);
       evicted += destroy_all(batch);
-      if (none) break;
+      if (!more) break;
     }
     return evicted != 0 || n == 0 ? evicted : shrink_stop;
+  }
+  /// Looks at up to `left` entries, a batch of them at most. Return: false if no other one can go.
+  bool take_oldest(uint64_t& left, node*& batch) noexcept KMEM_REQUIRES(lock_) {
+    for (unsigned i = 0; i < batch_nodes && left != 0; ++i) {
+      if (nr_entries_ == nr_used_) return false;
+      --left;
+      auto* const oldest = static_cast<node*>(used_.previous);
+      if (oldest->users != 0) {
+        unlink_used(*oldest);
+        link_used(*oldest);
+        continue;
+      }
+      ++stats_.shrunk;
+      node* const unused = take_off(find(oldest->hash, oldest->key), true);
+      unused->next_in_bucket = std::exchange(batch, unused);
+    }
+    return true;
   }
 
   // ---- the table

@@ -24,7 +24,9 @@ inline constexpr uint64_t shrink_empty = ~uint64_t{0} - 1;  // SHRINK_EMPTY, fro
 inline constexpr int default_seeks = 2;                     // DEFAULT_SEEKS
 inline constexpr long shrink_batch = 128;                   // objects in one call of scan
 
-/// What a cache tells about itself. It must stay where it is while it is registered; only `private_data` may change then.
+/// What a cache tells about itself. It must stay where it is while it is registered; only `private_data` may change then. In the child of a
+/// fork it is still registered: a lock that another thread may have held is only tried (spinlock::try_lock_briefly), or pthread_atfork
+/// handlers of the program hold it over the fork.
 struct shrinker {
   /// Return: objects that could be freed now, an estimate; 0 or shrink_empty: none. Context: process; may not sleep for long.
   uint64_t (*count_objects)(shrinker* self, shrink_control* control) noexcept = nullptr;

@@ -75,6 +75,14 @@ atomic<uint32_t>& as_atomic(uint32_t& word) noexcept {
   return reinterpret_cast<atomic<uint32_t>&>(word);
 }
 
+bool try_word(atomic<uint32_t>& word) noexcept {
+  preempt_count_add(preempt_unit);
+  uint32_t free = 0;
+  if (word.try_cmpxchg_acquire(free, 1)) return true;  // pairs: lock_word
+  preempt_count_sub(preempt_unit);
+  return false;
+}
+
 }  // namespace
 
 // The count is raised before the lock is taken and lowered after it is free, so that a handler never sees a holder outside atomic context.
@@ -84,11 +92,16 @@ void spinlock::lock() noexcept KMEM_NO_ANALYSIS {
   if (!as_atomic(word_).try_cmpxchg_acquire(free, 1)) wait_and_take(as_atomic(word_));  // pairs: lock_word
 }
 
-bool spinlock::try_lock() noexcept {
-  preempt_count_add(preempt_unit);
-  uint32_t free = 0;
-  if (as_atomic(word_).try_cmpxchg_acquire(free, 1)) return true;  // pairs: lock_word
-  preempt_count_sub(preempt_unit);
+bool spinlock::try_lock() noexcept { return try_word(as_atomic(word_)); }
+
+bool spinlock::try_lock_briefly() noexcept {
+  constexpr uint64_t brief_ns = 1'000'000;  // arbitrary: a holder that runs is done by then
+  if (try_word(as_atomic(word_))) return true;
+  const uint64_t end = plat::now_ns() + brief_ns;
+  for (unsigned spins = 0; plat::now_ns() < end; ++spins) {
+    plat::relax(spins);
+    if (try_word(as_atomic(word_))) return true;
+  }
   return false;
 }
 

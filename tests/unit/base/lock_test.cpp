@@ -58,6 +58,25 @@ TEST(Lock, TryLockNeverWaits) {
   lock.unlock();
 }
 
+TEST(Lock, ABriefTryGivesUpAndLeavesTheContextAlone) {
+  spinlock lock;
+  lock.lock();
+  bool other = true;
+  uint32_t count = 1;
+  std::thread([&] {
+    other = lock.try_lock_briefly();
+    count = preempt_count();
+    if (other) lock.unlock();
+  }).join();
+  EXPECT_FALSE(other);
+  EXPECT_EQ(count, 0u);
+  lock.unlock();
+  ASSERT_TRUE(lock.try_lock_briefly());
+  EXPECT_TRUE(in_atomic());
+  lock.unlock();
+  EXPECT_FALSE(in_atomic());
+}
+
 TEST(Lock, ANestedSlowPathOnlyTries) {
   ranked_lock lock(lock_rank::barn);
   const nest_guard outer;

@@ -2,6 +2,9 @@
 #include <kmem/list_lru.hpp>
 #include <kmem/lru_cache.hpp>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <string>
 #include <string_view>
@@ -374,6 +377,43 @@ TEST_F(lru_cache, many_threads) {
     EXPECT_EQ(static_cast<uint64_t>(counted::alive.load()), cache.size());
   }
   EXPECT_EQ(counted::alive, 0);
+}
+
+// ---- forks ----------------------------------------------------------------------------------------------------------------------
+
+/// A key that can be made to stay in its comparison, which runs with the cache's lock held.
+struct slow_key {
+  int number = 0;
+  static inline std::atomic<int> inside{0};
+  static inline std::atomic<bool> stays{false};
+  bool operator==(const slow_key& other) const {
+    if (stays.load()) inside = 1;
+    while (stays.load()) std::this_thread::yield();
+    return number == other.number;
+  }
+};
+struct slow_hash {
+  uint64_t operator()(const slow_key& key) const noexcept { return static_cast<uint64_t>(key.number); }
+};
+
+// The thread that holds the lock is not there in the child, so nobody may wait for it.
+TEST_F(lru_cache, reclaim_in_the_child_of_a_fork_passes_by_what_another_thread_had_locked) {
+  kmem::lru_cache<slow_key, int, slow_hash> cache;
+  ASSERT_TRUE(cache.put({1}, 1));
+  slow_key::stays = true;
+  std::thread holder([&cache] { EXPECT_TRUE(cache.get({1})); });
+  while (slow_key::inside.load() == 0) std::this_thread::yield();
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);  // before it counts as hanging
+    while (kmem::kmalloc(64 << 10, gfp::kernel | gfp::nowarn) != nullptr) continue;
+    _exit(0);
+  }
+  slow_key::stays = false;
+  holder.join();
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
 }
 
 }  // namespace
