@@ -78,7 +78,7 @@ chain_load::chain_load(machine& m, uint64_t seed) : m_(m), seed_(seed), shared_(
             mempool_create(m_, bytes, 2, gfp::kernel)};
   for (mempool* const pool : pools_) EXPECT_NE(pool, nullptr);
   lru_cache<uint64_t, lru_value>::options options;
-  options.needs = gfp::io | gfp::fs;  // the child of a fork leaves it alone: the thread that changed it just then is gone
+  options.needs = gfp::none;
   options.gfp = gfp::kernel | gfp::nowarn;
   options.evicted = on_evicted;
   options.context = this;
