@@ -63,13 +63,13 @@ inline void ops_machine::allocate(const operation& op) {
   const std::size_t size = size_from(op.size);
   const std::uint64_t n = pages_for(size).raw();
   entry e;
-  std::size_t align = size >= 16 ? 16 : 8;
+  std::size_t align = size >= 16 ? 16 : 8, wanted_align = 1;
   if (is_power_of_two(size)) align = size < 8 ? 8 : size;
   switch (op.kind) {
     case op_kind::kmalloc_align: {
-      const std::size_t wanted = std::size_t{1} << op.pick % 18;
-      if (wanted > align) align = wanted;
-      e.at = static_cast<char*>(kmalloc_aligned(m, size, wanted, gfp));
+      wanted_align = std::size_t{1} << op.pick % 18;
+      if (wanted_align > align) align = wanted_align;
+      e.at = static_cast<char*>(kmalloc_aligned(m, size, wanted_align, gfp));
       break;
     }
     case op_kind::kmalloc_huge:
@@ -88,7 +88,8 @@ inline void ops_machine::allocate(const operation& op) {
     default:
       e.at = static_cast<char*>(kmalloc(m, size, gfp));
   }
-  if (size == 0 && op.kind != op_kind::vmalloc) {
+  // The zero pointer, 16, is as aligned as that; for more there is memory.
+  if (size == 0 && op.kind != op_kind::vmalloc && wanted_align <= reinterpret_cast<std::uintptr_t>(zero_size_ptr)) {
     if (e.at == nullptr && (points_armed_ || now_.fail_nth != 0)) return;
     if (e.at != zero_size_ptr) throw ops_error("0 bytes are not the zero pointer");
     return kvfree(m, e.at);

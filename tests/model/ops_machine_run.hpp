@@ -472,12 +472,14 @@ inline void ops_machine::check_budget() {
                     std::to_string(m.limit.raw()));
 }
 
-/// Pages of the lists of frames that the areas of a memfd machine keep: small ones lie in slabs, or in areas of their own.
-inline std::uint64_t pages_of_frame_lists(machine& m, const vmap_area* area) {
+/// Pages that areas keep besides their own: lists of frames of a memfd machine, where they lie neither in slabs nor in areas of their own,
+/// and page tables that are charged to a zone.
+inline std::uint64_t pages_besides(machine& m, const vmap_area* area) {
   if (area == nullptr) return 0;
-  std::uint64_t pages = pages_of_frame_lists(m, area->left) + pages_of_frame_lists(m, area->right);
+  std::uint64_t pages = pages_besides(m, area->left) + pages_besides(m, area->right);
   if (area->frames != nullptr && m.contains(area->frames) && cache_of(m, area->frames) == nullptr)
     pages += ksize(m, area->frames) >> page_shift;
+  if (area->table_zone >= 0) pages += area->table_pages;
   return pages;
 }
 
@@ -487,7 +489,7 @@ inline void ops_machine::check_charged() {
   std::uint64_t expected = m.vmalloc_pages.load_relaxed();
   {
     const lock_guard lock(m.vmalloc_lock);
-    expected += pages_of_frame_lists(m, m.areas);
+    expected += pages_besides(m, m.areas);
   }
   for (const std::vector<entry>* list : {&held_, &pool_})
     for (const entry& e : *list) {
