@@ -56,7 +56,7 @@ void kmalloc_pairs() {
 void batches() {
   static std::array<void*, 1000> objects;
   for (const size_t size : {size_t{16}, size_t{64}, size_t{256}, size_t{4096}}) {
-    const std::string name = "kmalloc 1000 then kfree, FIFO, " + std::to_string(size);
+    const std::string name = "kmalloc 1000 then kfree FIFO " + std::to_string(size);
     report(name.c_str(), 2000000, [&](uint64_t n) {
       for (uint64_t done = 0; done < n; done += objects.size()) {
         for (void*& p : objects) p = checked(kmem::kmalloc(size, kmem::gfp::kernel));
@@ -73,7 +73,7 @@ void caches() {
     for (uint64_t i = 0; i < n; ++i) kmem::kmem_cache_free(cache, checked(kmem::kmem_cache_alloc(cache, kmem::gfp::kernel)));
   });
   static std::array<void*, 64> objects;
-  report("kmem_cache bulk of 64, an object", 5000000, [&](uint64_t n) {
+  report("object of a kmem_cache bulk of 64", 5000000, [&](uint64_t n) {
     for (uint64_t done = 0; done < n; done += objects.size()) {
       if (kmem::kmem_cache_alloc_bulk(cache, kmem::gfp::kernel, objects.size(), objects.data()) != objects.size()) std::exit(1);
       kmem::kmem_cache_free_bulk(cache, objects.size(), objects.data());

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "model/ops_run.hpp"
+#include "support/thread_sanitizer.hpp"
 
 namespace kmem {
 namespace {
@@ -17,7 +18,7 @@ constexpr unsigned sequences = 300, exhaustive_length = 4;
 #endif
 constexpr unsigned sequences_a_child = 50;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || KMEM_UNDER_TSAN
 unsigned nr_sequences() { return sequences / 3; }  // twenty times slower, and there for what the sanitizer sees
 #else
 unsigned nr_sequences() { return std::getenv("KMEM_TEST_FULL") != nullptr ? sequences * 10 : sequences; }

@@ -10,6 +10,7 @@
 
 #include "interrupt/interrupt.hpp"
 #include "promises/promise_machine.hpp"
+#include "support/thread_sanitizer.hpp"
 
 namespace kmem {
 namespace {
@@ -31,7 +32,7 @@ struct with_body : Base {
 void wait_until(const std::function<bool()>& done) {
   while (!done()) {
     std::this_thread::yield();
-#if defined(__SANITIZE_THREAD__)
+#if KMEM_UNDER_TSAN
     usleep(1);  // its run time holds signals back until the thread calls something that it knows
 #endif
   }

@@ -98,11 +98,7 @@ void core_world::toggle_shrinker(actor& me) {
     if (mine.hooks.running != 0) ++seen_.shrinkers_removed_inside;
     remove_shrinker(m_, mine.hooks);
     mine.gone = true;
-    while (!mine.objects.empty()) {
-      char* const begin = mine.objects.back();
-      mine.objects.pop_back();
-      give(begin);
-    }
+    give_all(mine.objects);
     return;
   }
   if (me.ending) return;

@@ -251,6 +251,15 @@ void core_world::give(char* begin) {
   }
 }
 
+// Taken off one by one: a giver may be interrupted by somebody who looks.
+void core_world::give_all(std::vector<char*>& begins) {
+  while (!begins.empty()) {
+    char* const begin = begins.back();
+    begins.pop_back();
+    give(begin);
+  }
+}
+
 void core_world::free_one(actor& me) {
   if (me.held.empty()) return;
   const size_t at = percent(50) ? me.held.size() - 1 : roll(me.held.size());
@@ -419,11 +428,7 @@ void core_world::toggle_callback(actor& me) {
     mine.number = -1;
     unregister_callback(m_, number);
     mine.gone = true;
-    while (!mine.pages.empty()) {
-      char* const begin = mine.pages.back();
-      mine.pages.pop_back();
-      give(begin);
-    }
+    give_all(mine.pages);
     return;
   }
   if (me.ending) return;

@@ -132,6 +132,8 @@ class core_world {
   bool callback_was_passed_over(const ask& asked);
   void forget_callback_calls();
   void give(char* begin);
+  /// All of them.
+  void give_all(std::vector<char*>& begins);
   void free_one(actor& me);
   void hand_over(actor& me);
   void take_over();

@@ -25,7 +25,7 @@ constexpr unsigned child_seconds = 40;  // before a child counts as hanging
 
 void on_nudge(int) {}
 
-#if defined(KMEM_SIGNALS_COME_LATE)
+#if KMEM_UNDER_TSAN
 constexpr gfp_t not_of_child = gfp::kswapd_reclaim;  // a child may start no kswapd
 #else
 constexpr gfp_t not_of_child = gfp::none;

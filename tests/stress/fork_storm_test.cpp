@@ -14,7 +14,7 @@
 namespace kmem::stress {
 namespace {
 
-#if !defined(KMEM_SIGNALS_COME_LATE)
+#if !KMEM_UNDER_TSAN
 constexpr unsigned storm_seconds = 2;
 constexpr unsigned hang_seconds = 60;
 constexpr unsigned signals_a_fork = 50;

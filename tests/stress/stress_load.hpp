@@ -13,16 +13,7 @@
 #include <vector>
 
 #include "reclaim/reclaim.hpp"
-
-// ThreadSanitizer keeps signals back until a library call, so that no handler would interrupt the allocator; and it lets no thread start in
-// the child of a process that had several.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define KMEM_SIGNALS_COME_LATE
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define KMEM_SIGNALS_COME_LATE
-#endif
+#include "support/thread_sanitizer.hpp"
 
 namespace kmem::stress {
 

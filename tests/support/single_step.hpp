@@ -1,13 +1,9 @@
 // A handler between any two instructions of a piece of code, by the processor's trap flag. Not where a sanitizer delays signals.
 #pragma once
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-#if defined(__has_feature)
-#if !__has_feature(thread_sanitizer)
+#include "support/thread_sanitizer.hpp"
+
+#if defined(__x86_64__) && !KMEM_UNDER_TSAN
 #define KMEM_TEST_SINGLE_STEP 1
-#endif
-#else
-#define KMEM_TEST_SINGLE_STEP 1
-#endif
 #endif
 
 #if defined(KMEM_TEST_SINGLE_STEP)

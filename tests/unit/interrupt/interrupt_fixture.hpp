@@ -11,13 +11,14 @@
 #include <vector>
 
 #include "interrupt/interrupt.hpp"
+#include "support/thread_sanitizer.hpp"
 #include "unit/reclaim/machine_fixture.hpp"
 
 namespace kmem::test {
 
 /// ThreadSanitizer holds signals back until the thread calls something that it knows.
 inline void let_signals_in() {
-#if defined(__SANITIZE_THREAD__)
+#if KMEM_UNDER_TSAN
   usleep(1);
 #endif
 }
@@ -32,7 +33,7 @@ inline void wait_until(const std::function<bool()>& done) {
 /// Sends an interrupt to a thread. `sent`: how many were sent before. ThreadSanitizer merges waiting signals, so there each is waited for.
 inline void interrupt_thread(std::thread& thread, int irq, uint64_t sent) {
   while (pthread_kill(thread.native_handle(), irq_signal(irq)) != 0) std::this_thread::yield();  // the queue of signals is bounded
-#if defined(__SANITIZE_THREAD__)
+#if KMEM_UNDER_TSAN
   wait_until([&] { return read_irq_counts(irq).handled == sent + 1; });
 #else
   (void)sent;

@@ -65,7 +65,7 @@ TEST_F(Service, AChildHasItsOwnAndKeepsArmedTimers) {
   const auto child = [] {
     if (plat::nr_service_threads() != 0) return 1;
     if (!timer_pending(t)) return 2;
-#if !defined(__SANITIZE_THREAD__)  // whose run time refuses threads there
+#if !KMEM_UNDER_TSAN  // whose run time refuses threads there
     if (!mod_timer(t, jiffies())) return 3;
     wait_until([] { return runs == 2; });
     if (plat::nr_service_threads() != 1) return 4;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <thread>
 
+#include "support/thread_sanitizer.hpp"
 #include "unit/page_alloc/fixture.hpp"
 
 namespace kmem {
@@ -216,14 +217,7 @@ TEST(page_alloc_fork, what_is_claimed_for_the_forking_thread_is_not_taken_in_the
   EXPECT_EQ(status, 0);
 }
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define KMEM_SIGNALS_COME_LATE
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define KMEM_SIGNALS_COME_LATE
-#endif
-#if defined(__x86_64__) && !defined(KMEM_SIGNALS_COME_LATE)
+#if defined(__x86_64__) && !KMEM_UNDER_TSAN
 
 page_allocator* stepped = nullptr;
 uint64_t steps = 0;

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/thread_sanitizer.hpp"
 #include "unit/page_alloc/fixture.hpp"
 
 namespace kmem {
@@ -101,7 +102,7 @@ TEST(page_alloc_init, refusals_of_the_system_leave_nothing_behind) {
 }
 
 // Sanitizers reserve terabytes and would be killed by the limit itself.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !defined(__SANITIZE_ADDRESS__) && !KMEM_UNDER_TSAN
 
 /// Runs `body` in a child process. Return: its exit status.
 template <class Body>

@@ -10,17 +10,8 @@
 
 #include "unit/page_alloc/wait_fixture.hpp"
 
-namespace kmem {
+namespace kmem::testing {
 namespace {
-
-using testing::asker;
-using testing::held_pages;
-using testing::ms;
-using testing::printed;
-using testing::small_config;
-using testing::test_machine;
-using testing::wait_queue_of;
-using testing::waiting_config;
 
 TEST_F(wait_queue_of, a_sleep_leaves_a_record_of_who_slept_and_who_woke) {
   pthread_setname_np(pthread_self(), "freer");
@@ -231,4 +222,4 @@ TEST(counters, say_which_zone_stalled) {
 }
 
 }  // namespace
-}  // namespace kmem
+}  // namespace kmem::testing

@@ -12,17 +12,8 @@
 
 #include "unit/page_alloc/wait_fixture.hpp"
 
-namespace kmem {
+namespace kmem::testing {
 namespace {
-
-using testing::asker;
-using testing::held_pages;
-using testing::ms;
-using testing::printed;
-using testing::small_config;
-using testing::test_machine;
-using testing::wait_queue_of;
-using testing::waiting_config;
 
 TEST_F(wait_queue_of, turns_go_in_order_of_arrival) {
   std::vector<std::unique_ptr<asker>> askers;
@@ -474,4 +465,4 @@ TEST_F(wait_queue_of, more_than_there_can_ever_be_is_refused_at_once) {
 }
 
 }  // namespace
-}  // namespace kmem
+}  // namespace kmem::testing

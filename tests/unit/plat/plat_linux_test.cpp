@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "plat/plat.hpp"
+#include "support/thread_sanitizer.hpp"
 
 namespace kmem {
 namespace {
@@ -293,7 +294,7 @@ TEST(Plat, FutexWaitReturnsAtOnceForAnotherValueAndOnTimeOut) {
 
 std::atomic<unsigned> handled{0};
 
-#if defined(__SANITIZE_THREAD__)
+#if KMEM_UNDER_TSAN
 constexpr bool handlers_are_put_off = true;  // until the thread leaves the system call, though the call itself is interrupted
 #else
 constexpr bool handlers_are_put_off = false;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "machine_fixture.hpp"
+#include "support/thread_sanitizer.hpp"
 
 namespace kmem {
 namespace {
@@ -290,7 +291,7 @@ TEST_F(kswapd_test, starts_again_in_the_child_of_a_fork) {
   if (child == 0) {
     machine_fork_child(m());
     if (runs() || plat::nr_service_threads() != 0) _exit(2);
-#if !defined(__SANITIZE_THREAD__)  // whose run time refuses threads there
+#if !KMEM_UNDER_TSAN  // whose run time refuses threads there
     const unsigned before = caches().calls_by_kswapd;
     go_below_low();
     caches().add(alloc_pages(m(), gfp::kernel, order_t(0)));

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/thread_sanitizer.hpp"
 #include "unit/reclaim/machine_fixture.hpp"
 
 namespace kmem {
@@ -438,7 +439,7 @@ TEST_F(shrinkers, come_and_go_while_many_threads_reclaim) {
   EXPECT_EQ(machine_is_valid(m()), nullptr);
 }
 
-#if !defined(__SANITIZE_THREAD__)  // which permits no fork with threads
+#if !KMEM_UNDER_TSAN  // which permits no fork with threads
 TEST_F(shrinkers, a_child_forgets_what_other_threads_ran) {
   start("mem=8M");
   scripted s;
