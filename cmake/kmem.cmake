@@ -10,6 +10,7 @@ if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   set(KMEM_SOURCE_WARNINGS -Wthread-safety -Werror=thread-safety -Wglobal-constructors -Wexit-time-destructors -Wunreachable-code)
 else()
   set(KMEM_SOURCE_WARNINGS)
+  list(APPEND KMEM_CORE_FLAGS -fno-gnu-unique)  # such symbols cannot be made local, and hold a library in memory
 endif()
 
 # Tools and tests use the whole C++ library, in whose std::string g++ 12 sees overlaps that cannot be (its bug 105651).

@@ -35,17 +35,14 @@ struct heap_figures {
 };
 
 void add_pages(machine& m, heap_figures& f) noexcept {
-  uint64_t committed = 0, charged = 0, free_pages = 0, peak = 0;
+  uint64_t committed = 0, free_pages = 0, peak = 0;
   for (const zone& z : m.zones) {
     if (z.nr_blocks == 0) continue;
-    zone_snapshot s;
-    snapshot_zone(m, z.idx, s);
-    committed += s.committed;
-    charged += s.charged;
-    free_pages += s.present_free + s.in_cpu_lists;
+    committed += z.committed.load_relaxed();
+    free_pages += z.present_free.load_relaxed();
     peak += z.taken_peak.load_relaxed();
   }
-  const uint64_t unused = committed > charged ? committed - charged : 0;
+  const uint64_t charged = charged_pages(m), unused = committed > charged ? committed - charged : 0;
   f.budget = bytes(m.limit);
   f.metadata = m.metadata_pages.load_relaxed() << page_shift;
   f.system = (committed << page_shift) + f.metadata;
@@ -133,17 +130,20 @@ KMEM_EXPORT struct mallinfo mallinfo() noexcept {
 
 KMEM_EXPORT void malloc_stats() noexcept {
   const kmem::heap_figures f = kmem::read_figures();
+  flockfile(stderr);
   const size_t system = f.system, in_use = f.in_use();
   std::fprintf(stderr, "Arena 0:\nsystem bytes     = %10zu\nin use bytes     = %10zu\n", system, in_use);
   std::fprintf(stderr, "Total (incl. mmap):\nsystem bytes     = %10zu\nin use bytes     = %10zu\n", system, in_use);
   std::fprintf(stderr, "max mmap regions = %10u\nmax mmap bytes   = %10lu\n", 0u, 0ul);
   std::fprintf(stderr, "kmem:\nbudget bytes     = %10zu\nmetadata bytes   = %10zu\nNULLs returned   = %10zu\n", kmem::size_of(f.budget),
                kmem::size_of(f.metadata), kmem::size_of(f.failures));
+  funlockfile(stderr);
 }
 
 KMEM_EXPORT int malloc_info(int options, FILE* stream) noexcept {
   if (options != 0) return EINVAL;
   const kmem::heap_figures f = kmem::read_figures();
+  flockfile(stream);
   std::fputs("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n", stream);
   for (unsigned i = 0; i < kmem::nr_size_classes; ++i) {
     const size_t count = f.classes[i].fast + f.classes[i].rest, size = kmem::size_of_class(i + 1);
@@ -159,6 +159,7 @@ KMEM_EXPORT int malloc_info(int options, FILE* stream) noexcept {
   std::fputs("<total type=\"mmap\" count=\"0\" size=\"0\"/>\n", stream);
   kmem::write_system(stream, f);
   std::fputs("</malloc>\n", stream);
+  funlockfile(stream);
   return 0;
 }
 

@@ -1,6 +1,6 @@
 // How the malloc face comes to its machine, and what it does about forks.
 //
-// Contexts. The first call of any of its functions, from before constructors on; the fork handlers are there when main begins.
+// Contexts. The first call of any of its functions, from before constructors on; the fork handlers are there before other constructors run.
 // Kernel.   Two differences of the configuration: only 128 KiB of the reserve are backed until atomic use proves a need, and a
 //           KMEM_CMDLINE that is wrong ends the program with a message, since it would run without its limit otherwise.
 // Tests.    tests/unit/face_malloc/malloc_test.cpp, tests/programs/preload_budget.sh, preload_python.sh
@@ -29,8 +29,9 @@ KMEM_COLD machine* give_up() noexcept {
 
 namespace {
 
-/// Before main: fork is not possible earlier, and registering may allocate.
-__attribute__((constructor)) void install_fork_handlers() noexcept {
+/// Before the constructors of all others (-z initfirst, and the lowest priority that a program may use in a static one): of what they
+/// register for forks the first half then runs before the locks are taken, and the second half after they are free.
+__attribute__((constructor(101))) void install_fork_handlers() noexcept {
   if (pthread_atfork(process_fork_prepare, process_fork_parent, process_fork_child) != 0) {
     constexpr const char* text = "kmem: pthread_atfork failed: a forked child of a threaded program may hang in malloc\n";
     plat::write_all(2, text, __builtin_strlen(text));

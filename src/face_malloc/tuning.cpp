@@ -15,15 +15,17 @@ KMEM_EXPORT size_t malloc_usable_size(void* p) noexcept {
   return m != nullptr ? kmem::ksize(*m, p) : 0;
 }
 
-/// Gives what is free back to the system, all but `keep` bytes of it. Return: 1 if something was given back.
+/// Gives free pages that the system has backed back to it, all but `keep` bytes of them, less at most a page block. Return: 1 if something
+/// was given back.
 KMEM_EXPORT int malloc_trim(size_t keep) noexcept {
   kmem::machine* const m = kmem::serving();
   if (m == nullptr) return 0;
-  const uint64_t free_pages = kmem::free_pages_total(*m), kept = keep >> kmem::page_shift;
-  if (free_pages <= kept) return 0;
   (void)kmem::drain_caches(*m, true);
   (void)kmem::drain_cpu_pages(*m, true);
-  return kmem::give_back(*m, free_pages - kept, true) != 0 ? 1 : 0;
+  uint64_t backed = 0;
+  for (const kmem::zone& z : m->zones) backed += z.present_free.load_relaxed();
+  const uint64_t kept = kmem::pages_for(keep).raw();
+  return backed > kept && kmem::give_back(*m, backed - kept, true) != 0 ? 1 : 0;
 }
 
 /// Nothing of the C library's heap that could be set exists here. Return: 1 if what is asked for is what happens anyway, else 0.
@@ -35,8 +37,6 @@ KMEM_EXPORT int mallopt(int parameter, int value) noexcept {
       return value == 1;  // all threads share one heap
     case M_PERTURB:
       return value == 0;  // memory is not filled when it is handed out or freed
-    case M_CHECK_ACTION:
-      return value == 1;  // a wrong free is reported and ignored, and the program goes on
     default:
       return 0;
   }

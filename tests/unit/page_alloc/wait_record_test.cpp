@@ -89,6 +89,40 @@ TEST_F(wait_queue_of, a_record_tells_what_the_waker_was_about) {
             wake_cause::kswapd);
 }
 
+TEST_F(wait_queue_of, a_record_tells_that_metadata_made_room) {
+  for (page* const p : held_.pages()) free_pages(*m_, p, order_t(0));
+  held_.pages().clear();
+  ASSERT_TRUE(charge_metadata_for(*m_, gfp::kernel, 8));
+  held_.exhaust(gfp::kernel | gfp::noretry);
+  {
+    asker one(*m_, gfp::kernel);
+    until_asleep(1);
+    uncharge_metadata(*m_, 8);
+    one.until_done();
+    EXPECT_NE(one.got(), nullptr);
+  }
+  sleep_record record;
+  ASSERT_TRUE(read_sleep(*m_, 1, record));
+  EXPECT_EQ(record.cause, wake_cause::room);
+  EXPECT_EQ(record.waker, gettid());
+}
+
+TEST_F(wait_queue_of, a_record_tells_who_left_the_queue_and_let_the_next_one_look) {
+  asker first(*m_, gfp::kernel, 3), second(*m_, gfp::kernel);
+  until_asleep(2);
+  wake_waiters(*m_, wake_cause::drain);  // nothing is there: whoever is first passes it on with the waker's name
+  until_asleep(2);
+  give();
+  second.until_done();
+  sleep_record record;
+  ASSERT_TRUE(read_sleep(*m_, 1, record));
+  EXPECT_EQ(record.waker, gettid());
+  EXPECT_EQ(record.outcome, wait_outcome::served);
+  EXPECT_EQ(record.cause, wake_cause::page);
+  give(20);
+  first.until_done();
+}
+
 TEST_F(wait_queue_of, a_record_tells_of_an_object_taken_instead) {
   static constinit std::atomic<bool> there{false};
   there = false;

@@ -98,6 +98,20 @@ TEST(report, a_failed_allocation_reads_as_the_kernels_with_our_numbers) {
   m.destroy(*cache);
 }
 
+TEST(report, a_cleared_object_that_a_constructor_has_made_is_refused_with_a_record) {
+  slab_machine m;
+  kmem_cache& cache = m.make(64, slab_flags_t::no_merge, 0, [](void* object) noexcept { std::memset(object, 1, 64); });
+  const uint64_t records = m->failure_sequence.load_relaxed();
+  EXPECT_EQ(cache_alloc(*m, cache, gfp::kernel | gfp::zero), nullptr);
+  alloc_failure record;
+  ASSERT_EQ(m->failure_sequence.load_relaxed(), records + 1);
+  ASSERT_TRUE(read_failure(*m, records + 1, record));
+  EXPECT_EQ(record.bytes, 64u);
+  EXPECT_EQ(record.reached, chain_step::refused);
+  EXPECT_NE(take_log().find("__GFP_ZERO is refused"), std::string::npos);
+  m.destroy(cache);
+}
+
 TEST(report, the_failure_record_names_the_cache_and_the_size) {
   slab_machine m;
   kmem_cache* const cache = cache_create(*m, {.name = "things", .object_size = 200, .flags = slab_flags_t::no_merge});

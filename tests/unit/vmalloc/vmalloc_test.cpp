@@ -271,6 +271,27 @@ TEST_P(vmalloc_on, a_refused_mapping_is_not_told_as_the_wait_of_the_descriptor) 
   set_fail_attributes(fail_point::fail_mmap, {});
 }
 
+TEST_P(vmalloc_on, each_mapping_that_is_refused_leaves_one_record) {
+  for (uint32_t n = 1;; ++n) {  // the n-th attempt to map
+    const uint64_t records = va().failure_sequence.load_relaxed();
+    set_fail_attributes(fail_point::fail_mmap, {100, n, 1, 0, 1});
+    void* const p = vmalloc(va(), 3 * page_size, gfp::kernel | gfp::nowarn, nullptr);
+    set_fail_attributes(fail_point::fail_mmap, {});
+    vfree(va(), p);
+    if (p != nullptr) {
+      EXPECT_GT(n, 2u) << "neither the addresses nor the pages were refused";
+      EXPECT_EQ(va().failure_sequence.load_relaxed(), records);
+      return;
+    }
+    ASSERT_EQ(va().failure_sequence.load_relaxed(), records + 1) << n;
+    alloc_failure failure;
+    ASSERT_TRUE(read_failure(va(), records + 1, failure));
+    EXPECT_EQ(failure.bytes, 3 * page_size);
+    EXPECT_EQ(failure.reached, chain_step::refused);
+    ASSERT_LT(n, 20u);
+  }
+}
+
 class vmalloc_zones : public vmalloc_fixture {};
 
 TEST_F(vmalloc_zones, page_tables_have_room_in_dma_when_normal_has_none) {
