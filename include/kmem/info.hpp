@@ -118,11 +118,11 @@ KMEM_EXPORT size_t symbol_text(const void* pc, char* buffer, size_t capacity) no
 
 // ---- sleeps ---------------------------------------------------------------------------------------------------------------------
 
-/// A wait for memory that took vm.sleep_record_ms or longer. The last 64 are kept.
+/// A request that slept for memory for vm.sleep_record_ms or longer, all of its sleeps together. The last 64 are kept.
 struct long_sleep {
   uint64_t sequence = 0;  // 1 for the first of the process
-  uint64_t time_ns = 0;   // CLOCK_MONOTONIC, when it began
-  uint64_t slept_ns = 0;
+  uint64_t time_ns = 0;   // CLOCK_MONOTONIC, when it came to wait
+  uint64_t slept_ns = 0;  // asleep, without the reclaim that it did meanwhile
   gfp_t gfp = gfp::none;
   uint32_t order = 0;
   uint64_t pages = 0, bytes = 0;  // of the request

@@ -11,6 +11,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include <new>
 #include <type_traits>
@@ -290,18 +291,24 @@ class lru_cache : detail::no_copy {
 
   // ---- shrinking
 
-  /// For reclaim, which does not wait for the lock for ever. Return: as count_objects.
+  /// For reclaim, which may run in a child whose parent had a thread that held the lock: there it is only tried.
+  [[nodiscard]] bool lock_in_reclaim() const noexcept KMEM_TRY_ACQUIRE(true, lock_) {
+    if (getpid() != owner_) return lock_.try_lock_briefly();
+    lock_.lock();
+    return true;
+  }
+  /// Return: as count_objects.
   uint64_t nr_evictable() const noexcept {
     const bool irqs_were_off = irqs_set_disabled(true);
     uint64_t evictable = 0;
-    if (lock_.try_lock_briefly()) {
+    if (lock_in_reclaim()) {
       evictable = nr_entries_ == 0 ? shrink_empty : nr_entries_ - nr_used_;
       lock_.unlock();
     }
     irqs_set_disabled(irqs_were_off);
     return evictable;
   }
-  /// `in_reclaim`: the lock is not waited for for ever. Return: entries evicted; shrink_stop when there was none that is not in use.
+  /// `in_reclaim`: see lock_in_reclaim. Return: entries evicted; shrink_stop when there was none that is not in use.
   uint64_t evict_oldest(uint64_t n, bool in_reclaim) noexcept {
     uint64_t evicted = 0, left = n;
     while (left != 0) {
@@ -309,7 +316,7 @@ class lru_cache : detail::no_copy {
       const bool irqs_were_off = irqs_set_disabled(true);
       if (!in_reclaim) {
         lock_.lock();
-      } else if (!lock_.try_lock_briefly()) {
+      } else if (!lock_in_reclaim()) {
         irqs_set_disabled(irqs_were_off);
         break;
       }
@@ -432,6 +439,7 @@ class lru_cache : detail::no_copy {
 
   options options_;
   mutable spinlock lock_;
+  const pid_t owner_ = getpid();  // the process that made it
   table table_ KMEM_GUARDED_BY(lock_);
   table old_ KMEM_GUARDED_BY(lock_);         // being emptied: buckets below nr_moved_ are
   uint64_t nr_moved_ KMEM_GUARDED_BY(lock_) = 0;

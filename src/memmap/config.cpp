@@ -214,7 +214,7 @@ constexpr parameter table[] = {
       "Whether a thread reclaims in the background. auto: once the process has a second thread; 0 in the malloc replacement."},
      parse_kswapd},
     {{"vm.sleep_record_ms", "milliseconds", "100", "vm.sleep_record_ms=10",
-      "Waits for memory that take this long or longer leave a record: who waited, how long, and who woke it."},
+      "Requests that sleep for memory this long or longer leave a record: who waited, how long, and who woke it."},
      parse_sleep_record},
     {{"vm.reclaim_checker", "auto, 0 or 1", "auto", "vm.reclaim_checker=1",
       "Whether recursion into reclaim, and work that reclaim's flags do not permit, is reported. auto: in debug builds."},

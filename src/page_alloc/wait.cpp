@@ -232,8 +232,11 @@ class queue_place {
   futex_end sleep_until_due(uint64_t timeout_ns, bool interruptible) noexcept {
     check_schedule();
     pa_.stats.waits.fetch_add_relaxed(1);
-    if (interruptible) return plat::futex_wait_interruptible(me_.word.word(), 0, timeout_ns);
-    return plat::futex_wait(me_.word.word(), 0, timeout_ns);
+    const uint64_t begin = plat::now_ns();
+    uint32_t* const word = me_.word.word();
+    const futex_end how = interruptible ? plat::futex_wait_interruptible(word, 0, timeout_ns) : plat::futex_wait(word, 0, timeout_ns);
+    slept_ns_ += plat::now_ns() - begin;
+    return how;
   }
 
   /// In the child of a fork, where the queue is empty: enters it anew. A handler that interrupted the sleep may have forked.
@@ -254,13 +257,13 @@ class queue_place {
     return threads > 0 && waiting >= static_cast<uint32_t>(threads) ? waiting : 0;
   }
 
+  /// Of the time asleep: its own reclaim in the queue does not count, and who was served at once has not slept.
   void keep_record(wait_outcome outcome) noexcept {
-    const uint64_t now = plat::now_ns();
-    if (now - me_.since_ns < pa_.config.sleep_record_ms * ns_per_ms) return;
+    if (slept_ns_ == 0 || slept_ns_ < pa_.config.sleep_record_ms * ns_per_ms) return;
     pa_.stats.long_sleeps.fetch_add_relaxed(1);
     sleep_record record;
     record.time_ns = me_.since_ns;
-    record.slept_ns = now - me_.since_ns;
+    record.slept_ns = slept_ns_;
     record.gfp = r_.gfp;
     record.order = r_.order;
     record.pages = r_.n;
@@ -331,6 +334,7 @@ class queue_place {
   waker woken_by_;  // of the last turn
   bool has_turn_ = false;
   uint32_t turns_ = 0;
+  uint64_t slept_ns_ = 0;
   bool published_ = false;
 };
 

@@ -18,7 +18,7 @@ namespace kmem::stress {
 /// How often what happened, to see that the load is one.
 struct chain_counts {
   std::atomic<uint64_t> operations{0}, nulls{0}, timed_out{0}, interrupted{0}, stopped{0}, served{0}, never_failed{0}, scans{0}, scanned{0},
-      kswapd_scans{0}, scan_allocations{0}, removed{0}, removed_inside{0}, notified{0}, elements{0}, resizes{0}, reserved{0}, caches{0},
+      kswapd_scans{0}, scan_allocations{0}, removed{0}, notified{0}, elements{0}, resizes{0}, reserved{0}, caches{0},
       lru_hits{0}, lru_evicted{0}, tasklets{0}, timers{0}, interrupts{0}, kept_by_handlers{0}, forks{0}, quiet_moments{0};
   std::array<uint64_t, nr_fail_points> failed{};  // of the passages of each fail point
 };

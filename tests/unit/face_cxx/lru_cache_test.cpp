@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -393,13 +394,34 @@ struct slow_key {
   }
 };
 struct slow_hash {
-  uint64_t operator()(const slow_key& key) const noexcept { return static_cast<uint64_t>(key.number); }
+  uint64_t operator()(const slow_key&) const noexcept { return 7; }  // so that keys are compared
 };
+
+TEST_F(lru_cache, reclaim_waits_for_whoever_has_the_lock_however_long_it_takes) {
+  kmem::lru_cache<slow_key, int, slow_hash> cache;
+  ASSERT_TRUE(cache.put({1}, 1));
+  std::vector<void*> taken;
+  while (void* const p = kmem::kmalloc(4096, gfp::nowait | gfp::nowarn)) taken.push_back(p);  // for which the cache is not asked
+  slow_key::inside = 0;
+  slow_key::stays = true;
+  std::thread holder([&cache] { EXPECT_FALSE(cache.get({2})); });  // an entry that it used could not be evicted
+  while (slow_key::inside.load() == 0) std::this_thread::yield();
+  std::thread asks([&taken] {
+    while (void* const p = kmem::kmalloc(4096, gfp::kernel | gfp::nowarn)) taken.push_back(p);
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  slow_key::stays = false;
+  holder.join();
+  asks.join();
+  EXPECT_EQ(cache.stats().shrunk, 1u);
+  for (void* const p : taken) kmem::kfree(p);
+}
 
 // The thread that holds the lock is not there in the child, so nobody may wait for it.
 TEST_F(lru_cache, reclaim_in_the_child_of_a_fork_passes_by_what_another_thread_had_locked) {
   kmem::lru_cache<slow_key, int, slow_hash> cache;
   ASSERT_TRUE(cache.put({1}, 1));
+  slow_key::inside = 0;
   slow_key::stays = true;
   std::thread holder([&cache] { EXPECT_TRUE(cache.get({1})); });
   while (slow_key::inside.load() == 0) std::this_thread::yield();

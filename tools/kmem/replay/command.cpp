@@ -15,6 +15,8 @@
 #include <iterator>
 #include <kmem/kmem.hpp>
 #include <optional>
+#include <sstream>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -94,11 +96,19 @@ bool read_earlier(const std::string& path, std::optional<report::replay_result>&
 
 // Parameters that a replay wants otherwise than programs do, unless the user speaks of them. With one thread nothing else runs, so that two
 // runs count the same, and nobody could end a sleep. With several, who may sleep does, for as long as others can get ahead meanwhile
-// (engine_options::window), and every sleep is recorded.
+// (engine_options::window), and every sleep in the queue is recorded.
 std::vector<report::name_value> own_defaults(const settings& wanted, const char* environment) {
   std::vector<report::name_value> out;
   const auto add = [&](const char* name, const char* value) {
-    const auto speaks_of_it = [&](std::string_view text) { return text.find(name) != std::string_view::npos; };
+    const auto speaks_of_it = [&](const std::string& text) {  // parameters, with spaces between them
+      std::istringstream words(text);
+      for (std::string word; words >> word;) {
+        if (word.substr(0, word.find('=')) == name) {
+          return true;
+        }
+      }
+      return false;
+    };
     if (!speaks_of_it(environment == nullptr ? "" : environment) &&
         std::none_of(wanted.parameters.begin(), wanted.parameters.end(), speaks_of_it)) {
       out.push_back({name, value});

@@ -142,9 +142,9 @@ struct extent {
                                        html_ns(result.wall_ns));
   out += card("kswapd", rounds == 0 ? "did not run" : human_count(vmstat_of(result, "kmem_kswapd_wakes")) + " wake-ups",
               rounds == 0 ? "" : work);
-  out += card("Freed by kswapd", human_count(vmstat_of(result, "pgsteal_kswapd")) + " pages",
+  out += card("Came free while kswapd reclaimed", human_count(vmstat_of(result, "pgsteal_kswapd")) + " pages",
               human_count(vmstat_of(result, "pgscan_kswapd")) + " asked for");
-  out += card("Freed by allocations", human_count(vmstat_of(result, "pgsteal_direct")) + " pages",
+  out += card("Came free while allocations reclaimed", human_count(vmstat_of(result, "pgsteal_direct")) + " pages",
               fmt::format("{} came to reclaim, {} pages asked for", human_count(direct_reclaims(result)),
                           human_count(vmstat_of(result, "pgscan_direct"))));
   return "<div class=\"cards\">" + out + "</div>";
@@ -170,7 +170,8 @@ struct extent {
 
 std::string reserve_section(const replay_result& result) {
   const std::string lead =
-      "Requests that may sleep stop at min; atomic ones go below it, into the reserve. Below low kswapd is woken; it reclaims until high.";
+      "Ordinary requests stop at min of each zone; those with __GFP_HIGH go below it, into the reserve. Below low kswapd is woken; "
+      "it reclaims until high. The lines are sums over the zones.";
   return section("reserve", "Reserve and reclaim", lead, picture(result) + reserve_cards(result) + shrinker_table(result));
 }
 

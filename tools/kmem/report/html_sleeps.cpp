@@ -104,8 +104,9 @@ struct matrix_cell {
     return "";
   }
   std::map<std::pair<std::string, std::string>, matrix_cell> cells;
-  std::uint64_t most = 1;
+  std::uint64_t most = 1, all = 0, shown = 0;
   for (const wake_row& row : wakes) {
+    all += row.wakes;
     matrix_cell& cell = cells[{row.waker, row.sleeper}];
     cell.wakes += row.wakes;
     cell.slept_ns += row.slept_ns;
@@ -121,11 +122,18 @@ struct matrix_cell {
   for (const std::string& waker : parties(wakes, &wake_row::waker)) {
     out += fmt::format("<tr><td class=\"l name\">{}</td>", html_escape(waker));
     for (const std::string& sleeper : sleepers) {
-      out += cell_html(waker, sleeper, cells[{waker, sleeper}], most);
+      const matrix_cell& cell = cells[{waker, sleeper}];
+      shown += cell.wakes;
+      out += cell_html(waker, sleeper, cell, most);
     }
     out += "</tr>";
   }
-  return out + "</tbody></table></div>";
+  out += "</tbody></table></div>";
+  if (shown != all) {
+    out += fmt::format("<p class=\"none\">{} of {} wake-ups are in this table; all are in the JSON report.</p>", human_count(shown),
+                       human_count(all));
+  }
+  return out;
 }
 
 [[nodiscard]] std::string sleep_cards(const replay_result& result) {
@@ -148,7 +156,9 @@ std::string sleep_html_section(const replay_result& result) {
                                ? ""
                                : fmt::format("<p class=\"none\">Of {} more sleeps no record was left.</p>", human_count(slept.unrecorded));
   if (slept.length_ns.count() == 0) {
-    return section("sleeps", "Sleeping for memory", lead, lost.empty() ? "<p class=\"ok\">No allocation had to sleep.</p>" : lost);
+    const std::string none = sleeps_without_record(result) ? "<p class=\"none\">No sleep was long enough for a record.</p>"
+                                                           : "<p class=\"ok\">No allocation had to sleep.</p>";
+    return section("sleeps", "Sleeping for memory", lead, lost.empty() ? none : lost);
   }
   const auto columns = [](const std::string& left, const std::string& right) {
     return "<div class=\"cols\"><div>" + left + "</div><div>" + right + "</div></div>";

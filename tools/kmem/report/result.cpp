@@ -129,6 +129,10 @@ std::uint64_t vmstat_of(const replay_result& result, std::string_view name) noex
   return 0;
 }
 
+bool sleeps_without_record(const replay_result& result) noexcept {
+  return result.sleeps.length_ns.count() == 0 && result.sleeps.unrecorded == 0 && vmstat_of(result, "kmem_waits") != 0;
+}
+
 const sample* lowest_reserve(const replay_result& result) noexcept {
   const sample* lowest = nullptr;
   bool any = false;

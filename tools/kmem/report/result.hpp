@@ -311,6 +311,9 @@ struct decade_row {
 // How much a counter of vmstat grew; 0 for one that is not there.
 [[nodiscard]] std::uint64_t vmstat_of(const replay_result& result, std::string_view name) noexcept;
 
+// Did a thread sleep for memory though no sleep is recorded? vm.sleep_record_ms= may be too large for that.
+[[nodiscard]] bool sleeps_without_record(const replay_result& result) noexcept;
+
 // The sample with the smallest reserve, the first of several; nullptr when there never was one.
 [[nodiscard]] const sample* lowest_reserve(const replay_result& result) noexcept;
 

@@ -319,9 +319,9 @@ std::string heading(std::string_view text, const text_options& options) {
 
 std::size_t limit_of(const text_options& options) noexcept { return options.top_rows == 0 ? SIZE_MAX : options.top_rows; }
 
-void add_rest_note(text_table& table, std::size_t left) {
+void add_rest_note(text_table& table, std::size_t left, std::string_view where) {
   if (left != 0) {
-    table.add_note(fmt::format("... and {} more, in the JSON and HTML reports", left));
+    table.add_note(fmt::format("... and {} more, in {}", left, where));
   }
 }
 

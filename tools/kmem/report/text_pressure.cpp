@@ -72,7 +72,7 @@ constexpr std::size_t bar_width = 30;
     table.add({printable(row.waker), printable(cause_text(row.cause)),
                printable(row.sleeper), human_count(row.wakes), human_ns(row.slept_ns)});
   }
-  add_rest_note(table, rows.size() - std::min(limit_of(options), rows.size()));
+  add_rest_note(table, rows.size() - std::min(limit_of(options), rows.size()), "the JSON report");
   return table.render(options.colour);
 }
 
@@ -94,7 +94,7 @@ constexpr std::size_t bar_width = 30;
 }
 
 [[nodiscard]] std::string reclaim_table(const replay_result& result, const text_options& options) {
-  text_table table({{"reclaim by", align::left}, {"pages asked for"}, {"pages freed"}});
+  text_table table({{"reclaim by", align::left}, {"pages asked for"}, {"pages that came free meanwhile"}});
   table.add({"kswapd", human_count(vmstat_of(result, "pgscan_kswapd")), human_count(vmstat_of(result, "pgsteal_kswapd"))});
   table.add({"allocations", human_count(vmstat_of(result, "pgscan_direct")), human_count(vmstat_of(result, "pgsteal_direct"))});
   return table.render(options.colour);
@@ -111,17 +111,20 @@ constexpr std::size_t bar_width = 30;
 
 [[nodiscard]] std::string reserve_lines(const replay_result& result) {
   const sample* const lowest = lowest_reserve(result);
-  if (lowest == nullptr) {
-    return "";
-  }
   std::uint64_t full = 0;
-  const sample* least_free = lowest;
+  const sample* least_free = result.samples.empty() ? nullptr : &result.samples.front();
   for (const sample& one : result.samples) {
     full = std::max(full, one.reserve_bytes);
     least_free = one.free_bytes < least_free->free_bytes ? &one : least_free;
   }
-  std::string out = fmt::format("  reserve: {} at most, lowest {} after {}\n", human_bytes(full), human_bytes(lowest->reserve_bytes),
-                                human_ns(lowest->time_ns));
+  std::string out;
+  if (lowest != nullptr) {
+    out += fmt::format("  reserve: {} at most, lowest {} after {}\n", human_bytes(full), human_bytes(lowest->reserve_bytes),
+                       human_ns(lowest->time_ns));
+  }
+  if (least_free == nullptr || least_free->high_bytes == 0) {
+    return out;
+  }
   out += fmt::format("  free: lowest {} after {}; watermarks then: min {}, low {}, high {}\n", human_bytes(least_free->free_bytes),
                      human_ns(least_free->time_ns), human_bytes(least_free->min_bytes), human_bytes(least_free->low_bytes),
                      human_bytes(least_free->high_bytes));
@@ -133,7 +136,7 @@ constexpr std::size_t bar_width = 30;
 std::string sleep_section(const replay_result& result, const text_options& options) {
   const sleep_figures& slept = result.sleeps;
   if (slept.length_ns.count() == 0 && slept.unrecorded == 0) {
-    return "";
+    return sleeps_without_record(result) ? heading("Sleeping for memory", options) + "  no sleep was long enough for a record\n" : "";
   }
   std::string out = heading("Sleeping for memory", options);
   out += fmt::format("  {} sleeps, {} in all: p50 {}, p99 {}, longest {}\n",
