@@ -118,7 +118,8 @@ TEST_F(wait_queue_of, a_record_tells_who_left_the_queue_and_let_the_next_one_loo
   ASSERT_TRUE(read_sleep(*m_, 1, record));
   EXPECT_EQ(record.waker, gettid());
   EXPECT_EQ(record.outcome, wait_outcome::served);
-  EXPECT_EQ(record.cause, wake_cause::page);
+  // Which of the two woke it depends on when the first one looked.
+  EXPECT_TRUE(record.cause == wake_cause::page || record.cause == wake_cause::drain) << static_cast<int>(record.cause);
   give(20);
   first.until_done();
 }
