@@ -5,8 +5,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <functional>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "unit/page_alloc/fixture.hpp"
 
@@ -24,19 +27,29 @@ inline machine_config waiting_config() {
 /// A thread that asks for memory, and how that ended.
 class asker {
  public:
-  asker(page_allocator& pa, gfp_t gfp, unsigned order = 0, std::function<void()> before = [] {})
-      : pa_(pa), order_(order), thread_([this, gfp, before] {
+  asker(page_allocator& pa, std::function<page*()> ask, unsigned order = 0)
+      : pa_(pa), order_(order), thread_([this, ask] {
           pthread_setname_np(pthread_self(), "asker");
           thread_id_ = gettid();
-          before();
-          page* const p = alloc_pages(pa_, gfp | gfp::nowarn, order_t(order_));
+          page* const p = ask();
           if (p != nullptr) *pa_.address_of(pa_.pfn_of(p)) = 1;
           got_ = p;
           outcome_ = last_wait();
           done_ = true;
-        }) {}
+        }) {
+    all().push_back(this);
+  }
+  asker(page_allocator& pa, gfp_t gfp, unsigned order = 0, std::function<void()> before = [] {})
+      : asker(
+            pa,
+            [&pa, gfp, order, before] {
+              before();
+              return alloc_pages(pa, gfp | gfp::nowarn, order_t(order));
+            },
+            order) {}
   ~asker() {
     if (thread_.joinable()) thread_.join();
+    std::erase(all(), this);
     if (got_ != nullptr) free_pages(pa_, got_, order_t(order_));
   }
   asker(const asker&) = delete;
@@ -52,8 +65,26 @@ class asker {
   void until_done() const {
     while (!done_) std::this_thread::yield();
   }
+  /// How many of them the system says are asleep.
+  static unsigned nr_asleep() {
+    unsigned n = 0;
+    for (const asker* one : all()) n += !one->done_ && one->is_asleep() ? 1u : 0u;
+    return n;
+  }
 
  private:
+  static std::vector<asker*>& all() {
+    static std::vector<asker*> askers;
+    return askers;
+  }
+  bool is_asleep() const {
+    std::ifstream file("/proc/self/task/" + std::to_string(thread_id_) + "/stat");
+    std::string line;
+    std::getline(file, line);
+    const size_t name_end = line.rfind(") ");
+    return name_end != std::string::npos && line[name_end + 2] == 'S';
+  }
+
   page_allocator& pa_;
   unsigned order_;
   std::atomic<page*> got_{nullptr};
@@ -85,23 +116,23 @@ class wait_queue_of : public ::testing::Test {
     for (const waiter* w = m_->queue.first; w != nullptr; w = w->next) ++n;
     return n;
   }
-  /// Until so many are in the queue, and none of them, after the first `dogs`, has a turn left to take.
+  /// Until so many are in the queue, and all of them but the first `dogs` sleep and have no turn left to take.
   void until_asleep(unsigned n, unsigned dogs = 0) {
-    for (;; std::this_thread::yield()) {
-      const lock_guard hold(m_->queue.lock);
-      unsigned asleep = 0;
-      bool turns = false;
-      for (const waiter* w = m_->queue.first; w != nullptr; w = w->next) {
-        turns |= asleep >= dogs && w->word.load_relaxed() != 0;
-        ++asleep;
-      }
-      if (asleep == n && !turns && m_->stats.waits.load_relaxed() + dogs >= n) return;
-    }
+    while (!are_queued(n, dogs) || asker::nr_asleep() + dogs < n) std::this_thread::yield();
   }
   uint64_t turns() { return m_->stats.wait_turns.load_relaxed(); }
   test_machine m_;
   held_pages held_;
   size_t next_ = 0;
+
+ private:
+  bool are_queued(unsigned n, unsigned dogs) {
+    const lock_guard hold(m_->queue.lock);
+    unsigned length = 0;
+    for (const waiter* w = m_->queue.first; w != nullptr; w = w->next, ++length)
+      if (length >= dogs && w->word.load_relaxed() != 0) return false;
+    return length == n;
+  }
 };
 
 }  // namespace kmem::testing

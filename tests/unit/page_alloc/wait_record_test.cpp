@@ -128,19 +128,21 @@ TEST_F(wait_queue_of, a_record_tells_of_an_object_taken_instead) {
   static constinit std::atomic<bool> there{false};
   there = false;
   const int kind = 0;
-  std::thread waits([&] {
+  asker waits(*m_, [&] {
     alternative object;
     object.what = &kind;
     object.take = [](alternative&) noexcept { return there.exchange(false); };
     alloc_request request{gfp::kernel | gfp::nowarn, order_t(0)};
     request.instead = &object;
-    EXPECT_EQ(alloc_pages_for(*m_, request), nullptr);
+    page* const p = alloc_pages_for(*m_, request);
     EXPECT_TRUE(object.taken);
+    return p;
   });
   until_asleep(1);
   there = true;
   wake_waiters_for(*m_, &kind);
-  waits.join();
+  waits.until_done();
+  EXPECT_EQ(waits.got(), nullptr);
   sleep_record record;
   ASSERT_TRUE(read_sleep(*m_, 1, record));
   EXPECT_EQ(record.waker, gettid());
