@@ -7,10 +7,10 @@ int driver_start(void);
 
 int driver_start(void)
 {
-	char *buffer = kzalloc(100, GFP_KERNEL);
+  char *buffer = kzalloc(100, GFP_KERNEL);
 
-	if (!buffer)
-		return -ENOMEM;
-	kfree(buffer);
-	return 0;
+  if (!buffer)
+    return -ENOMEM;
+  kfree(buffer);
+  return 0;
 }
