@@ -10,13 +10,12 @@ set(KMEM_MAINTAINER "kmem authors <kmem@kmem.example>" CACHE STRING "Maintainer 
 set(revision 1)
 set(version "${PROJECT_VERSION}-${revision}")
 
-# kmem_package(component name section multiarch depends summary text).
-function(kmem_package component name section multiarch depends summary text)
+# kmem_package(component name section depends summary text).
+function(kmem_package component name section depends summary text)
   string(TOUPPER "${component}" upper)
   set(prefix CPACK_DEBIAN_${upper})
   set(${prefix}_PACKAGE_NAME ${name} PARENT_SCOPE)
   set(${prefix}_PACKAGE_SECTION ${section} PARENT_SCOPE)
-  set(${prefix}_PACKAGE_MULTIARCH ${multiarch} PARENT_SCOPE)
   set(${prefix}_PACKAGE_DEPENDS "${depends}" PARENT_SCOPE)
   set(${prefix}_DESCRIPTION "${summary}\n${text}" PARENT_SCOPE)
   if(section STREQUAL "libs")
@@ -33,16 +32,16 @@ call what an allocation may do.
 ")
 set(lib "libkmem${KMEM_ABI}")
 set(malloc "libkmem-malloc${KMEM_ABI}")
-kmem_package(lib ${lib} libs same "" "Linux kernel's memory allocator for ordinary processes" "${about}
+kmem_package(lib ${lib} libs "" "Linux kernel's memory allocator for ordinary processes" "${about}
 This package has the shared library.")
-kmem_package(malloc ${malloc} libs same "" "Linux kernel's memory allocator as a program's malloc" "${about}
+kmem_package(malloc ${malloc} libs "" "Linux kernel's memory allocator as a program's malloc" "${about}
 This package has the library that takes the place of the C library's malloc,
 for programs that are linked with it or that it is preloaded into.")
-kmem_package(dev libkmem-dev libdevel same "${lib} (= ${version}), ${malloc} (= ${version}), libc6-dev"
+kmem_package(dev libkmem-dev libdevel "${lib} (= ${version}), ${malloc} (= ${version}), libc6-dev"
   "Linux kernel's memory allocator, files for development" "${about}
 This package has the headers for C and C++ and those for kernel code, the
 static libraries, and what CMake and pkg-config need.")
-kmem_package(program kmem utils foreign "${malloc} (= ${version})" "Linux kernel's memory allocator, the program" "${about}
+kmem_package(program kmem utils "${malloc} (= ${version})" "Linux kernel's memory allocator, the program" "${about}
 This package has the program kmem, which replays recordings of a kernel's
 allocations and decodes GFP flags.")
 
@@ -74,4 +73,5 @@ set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+set(CPACK_POST_BUILD_SCRIPTS "${PROJECT_SOURCE_DIR}/cmake/finish-deb.cmake")
 include(CPack)
