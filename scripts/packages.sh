@@ -3,7 +3,7 @@
 BUILD_PACKAGES=(g++-12 g++ gcc cmake ninja-build ccache python3 pkg-config libfmt-dev libcli11-dev nlohmann-json3-dev zlib1g-dev
   liblzma-dev libzstd-dev libgtest-dev libgmock-dev)
 TEST_PACKAGES=(clang-14 libclang-rt-14-dev binutils util-linux dpkg-dev file mandoc)
-FULL_TEST_PACKAGES=(lintian)
+FULL_TEST_PACKAGES=(lintian rustc redis-server redis-tools)
 
 say() { printf '== %s\n' "$*"; }
 fail() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }

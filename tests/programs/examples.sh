@@ -41,5 +41,31 @@ for kind in static shared; do
   expect "interrupt_ring.cpp ($kind)" 'every packet is accounted for' "$folder/example"
   c++ -std=c++20 "${warnings[@]}" -I"$source/include" "$source/examples/server_cache.cpp" "${libraries[@]}" -o "$folder/example"
   expect "server_cache.cpp ($kind)" 'the server survived' "$folder/example"
+  c++ -std=c++20 -O2 "${warnings[@]}" -fno-omit-frame-pointer -rdynamic -I"$source/include" "$source"/examples/profiler/*.cpp \
+    "${libraries[@]}" -o "$folder/profiler"
+  expect "profiler ($kind)" ' 0 dropped for want of memory' "$folder/profiler"
+  expect "profiler ($kind)" ' mix_numbers$' "$folder/profiler" 20000
   unset -n libraries
 done
+
+expect "kmem.py" 'Python: served' env KMEM_LIBRARY="$build/lib/libkmem.so.0" python3 "$source/examples/python/kmem.py"
+cat >"$folder/endless.py" <<'PY'
+rows = []
+try:
+    while True: rows.append(f"row {len(rows)}")
+except MemoryError:
+    nr_rows, rows = len(rows), None
+    print(f"{nr_rows} rows until there was no memory")
+PY
+expect "Python's own memory" '^[0-9]{6,} rows until there was no memory$' \
+  env LD_PRELOAD="$build/lib/libkmem-malloc.so" KMEM_CMDLINE=mem=64M PYTHONMALLOC=malloc python3 "$folder/endless.py"
+
+# Tools that are large to install.
+if [[ -n ${KMEM_TEST_FULL:-} ]]; then
+  for kind in dylib static; do
+    rustc --edition 2021 -O "$source/examples/rust/kmem.rs" -L "$build/lib" -l "$kind=kmem" -C "link-arg=-Wl,-rpath,$build/lib" \
+      -o "$folder/rust"
+    expect "kmem.rs ($kind)" 'Rust: 1000 words, and 1 GiB was refused' env KMEM_CMDLINE=mem=64M "$folder/rust"
+  done
+  expect "redis in a budget" 'saved: ok' "$source/examples/redis/budget.sh" "$build/lib/libkmem-malloc.so"
+fi
