@@ -1,8 +1,9 @@
 // How the malloc face comes to its machine, and what it does about forks.
 //
 // Contexts. The first call of any of its functions, from before constructors on; the fork handlers are there before other constructors run.
-// Kernel.   Two differences of the configuration: only 128 KiB of the reserve are backed until atomic use proves a need, and a
-//           KMEM_CMDLINE that is wrong ends the program with a message, since it would run without its limit otherwise.
+// Kernel.   Three differences of the configuration: only 128 KiB of the reserve are backed until atomic use proves a need; what is free
+//           without need goes back to the system; and a KMEM_CMDLINE that is wrong ends the program with a message, since it would run
+//           without its limit otherwise.
 // Tests.    tests/unit/face_malloc/malloc_test.cpp, tests/programs/preload_budget.sh, preload_python.sh
 #include <pthread.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@ namespace kmem {
 void malloc_defaults(machine_config& config) noexcept {
   config.reserve_backed_kbytes = 128;
   config.kswapd = kswapd_mode::off;
+  config.keep_free_kbytes = 4096;
 }
 
 /// Without a machine there is no memory for the program, and no way on.

@@ -117,6 +117,12 @@ bool parse_reserve_backed(piece value, machine_config& c) noexcept {
   return true;
 }
 
+bool parse_keep_free(piece value, machine_config& c) noexcept {
+  if (!equal(value, "all")) return parse_integer(value, 0, most_kbytes, c.keep_free_kbytes);
+  c.keep_free_kbytes = ~uint64_t{0};
+  return true;
+}
+
 bool parse_alloc_wait(piece value, machine_config& c) noexcept { return parse_integer(value, 0, ~uint32_t{0}, c.alloc_wait_ms); }
 
 bool parse_kswapd(piece value, machine_config& c) noexcept {
@@ -207,6 +213,10 @@ constexpr parameter table[] = {
     {{"vm.reserve_backed_kbytes", "all, or KiB", "all", "vm.reserve_backed_kbytes=128",
       "How much of the reserve is backed by memory from the start. all: as much as vm.min_free_kbytes."},
      parse_reserve_backed},
+    {{"vm.keep_free_kbytes", "all, or KiB", "all", "vm.keep_free_kbytes=16384",
+      "Free memory that stays backed, besides an eighth of what is in use: more goes back to the system as it is freed. "
+      "4096 in the malloc replacement."},
+     parse_keep_free},
     {{"vm.alloc_wait_ms", "milliseconds", "0", "vm.alloc_wait_ms=100",
       "How long an allocation that may sleep waits for memory before it fails."},
      parse_alloc_wait},

@@ -36,6 +36,7 @@ struct machine_config {
   uint32_t watermark_scale_factor = 10;          // vm.watermark_scale_factor, in 1/10000
   uint32_t lowmem_reserve_ratio[nr_zones] = {256, 256, 32, 0, 0};  // vm.lowmem_reserve_ratio
   uint64_t reserve_backed_kbytes = ~uint64_t{0};  // vm.reserve_backed_kbytes: pre-faulted part of the reserve; ~0: all of min
+  uint64_t keep_free_kbytes = ~uint64_t{0};       // vm.keep_free_kbytes: free memory that stays backed; ~0: all of it
   uint64_t kmalloc_max = 0;                       // kmalloc_max=: largest kmalloc; 0: MAX_ORDER block
   uint32_t alloc_wait_ms = 0;                     // vm.alloc_wait_ms
   kswapd_mode kswapd = kswapd_mode::when_threaded;  // vm.kswapd=

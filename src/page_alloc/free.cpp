@@ -91,10 +91,11 @@ void free_head(page_allocator& pa, page* p) noexcept {
   }
   // What a run that shrank has cut off may have the length of a block, but not its alignment.
   const bool is_block = p->order < nr_cpu_list_orders && n == uint64_t{1} << p->order && pa.pfn_of(p).raw() % n == 0;
-  if (is_block && cpu_list_put(pa, z, *p)) return;
+  if (is_block && cpu_list_put(pa, z, *p)) return give_back_surplus(pa, z);
   pa.stats.pgfree.fetch_add_relaxed(n);
   if (!free_to_zone(pa, p)) return defer(pa, p);
   drain_deferred(pa);
+  give_back_surplus(pa, z);
 }
 
 void uncharge_pages(page_allocator& pa, int zone_number, nr_pages_t n) noexcept {

@@ -207,6 +207,12 @@ unsigned list_for(const page_block& b) noexcept {
   return present_lists + b.type * nr_occupancy_lists + (pages_per_block - unused) / (pages_per_block / nr_occupancy_lists) + 1;
 }
 
+void note_regret_locked(zone& z, uint64_t absent) noexcept {
+  const uint64_t given = z.given_lately.load_relaxed(), n = absent < given ? absent : given;
+  z.given_lately.store_relaxed(given - n);
+  z.regretted.store_relaxed(z.regretted.load_relaxed() + n);
+}
+
 void unlist_locked(page_allocator& pa, zone& z, uint32_t block) noexcept {
   page_block& b = pa.blocks[block];
   if (b.list == 0) return;
@@ -256,7 +262,10 @@ void take_bits_locked(page_allocator& pa, zone& z, uint32_t block, unsigned firs
   drop_claimed(z, claimed);
   b.nr_free = static_cast<uint16_t>(b.nr_free - backed);
   b.nr_absent = static_cast<uint16_t>(b.nr_absent - absent);
-  z.present_free.store_relaxed(z.present_free.load_relaxed() - backed);
+  const uint64_t present = z.present_free.load_relaxed() - backed;
+  z.present_free.store_relaxed(present);
+  if (present < z.present_low.load_relaxed()) z.present_low.store_relaxed(present);
+  if (KMEM_UNLIKELY(absent != 0 && z.given_lately.load_relaxed() != 0)) note_regret_locked(z, absent);
   z.committed.store_relaxed(z.committed.load_relaxed() + absent - claimed);
   add_taken_locked(z, n);
   if (run != nullptr) {

@@ -87,8 +87,8 @@ block_bitmap some_free_bits(const page_block& b, uint64_t wanted) noexcept {
 }
 
 /// Free pages of partly used blocks, the emptiest first: they are the ones that may come free whole.
-void start_single_pages(page_allocator& pa, zone& z, leaving_batch& out, uint64_t n) noexcept KMEM_REQUIRES(z.lock) {
-  for (unsigned fill = 0; fill < nr_occupancy_lists; ++fill)
+void start_single_pages(page_allocator& pa, zone& z, leaving_batch& out, uint64_t n, unsigned nr_fills) noexcept KMEM_REQUIRES(z.lock) {
+  for (unsigned fill = 0; fill < nr_fills; ++fill)
     for (unsigned type = 0; type < nr_migratetypes; ++type) {
       const unsigned list = present_lists + type * nr_occupancy_lists + fill;
       while (out.n < batch_entries && out.backed < n && z.lists[list] != 0) {
@@ -202,7 +202,7 @@ void forget_leaving_of_others(zone& z) noexcept {
   z.in_transit.store_relaxed(own);
 }
 
-uint64_t give_back_zone(page_allocator& pa, zone& z, uint64_t n, bool single_pages, bool keep_committed) noexcept {
+uint64_t give_back_zone(page_allocator& pa, zone& z, uint64_t n, bool single_pages, bool keep_committed, unsigned nr_fills) noexcept {
   uint64_t total = 0;
   if (current().depth != 0) return 0;  // system calls have no place in a handler that interrupted the allocator
   while (total < n) {
@@ -212,7 +212,7 @@ uint64_t give_back_zone(page_allocator& pa, zone& z, uint64_t n, bool single_pag
       nest_guard guard;
       z.lock.lock();
       start_whole_blocks(pa, z, b, n - total);
-      if (single_pages && b.backed < n - total) start_single_pages(pa, z, b, n - total);
+      if (single_pages && b.backed < n - total) start_single_pages(pa, z, b, n - total, nr_fills);
       if (b.n != 0) {
         b.next = z.leaving;
         z.leaving = &b;

@@ -187,7 +187,10 @@ bool make_cpu_lists(page_allocator& pa, zone& z) noexcept {
   return true;
 }
 
-void set_reserve_targets(page_allocator& pa) noexcept {
+void set_targets(page_allocator& pa) noexcept {
+  constexpr uint64_t all_pages = uint64_t{1} << 52;  // more than there can be
+  const uint64_t keep = pa.config.keep_free_kbytes;
+  pa.keep_free_pages = keep == ~uint64_t{0} ? all_pages : pages_in_bytes(keep << 10);
   uint64_t all = 0;
   for (const zone& z : pa.zones) all += z.managed_most == 0 ? 0 : z.watermarks[static_cast<unsigned>(watermark::min)];
   const uint64_t backed = pa.config.reserve_backed_kbytes == ~uint64_t{0} ? all : pages_in_bytes(pa.config.reserve_backed_kbytes << 10);
@@ -209,7 +212,7 @@ err set_up(page_allocator& pa, const machine_config& config, uint64_t limit) noe
   place_zones(pa, l);
   pa.metadata_pages.store_relaxed(base_page_tables);
   compute_watermarks(pa.zones, config);
-  set_reserve_targets(pa);
+  set_targets(pa);
   for (zone& z : pa.zones) {
     compute_cpu_lists(z, pa.nr_cpus);
     if (z.nr_blocks == 0) continue;

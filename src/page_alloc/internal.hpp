@@ -109,6 +109,8 @@ void put_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t n, bool zero)
 void take_bits_locked(page_allocator& pa, zone& z, uint32_t block, unsigned first, unsigned n, take_request& request,
                       taken_run* run) noexcept KMEM_REQUIRES(z.lock);
 
+/// Absent pages are taken while surplus was given back a moment ago: it was none.
+void note_regret_locked(zone& z, uint64_t absent) noexcept KMEM_REQUIRES(z.lock);
 /// Puts a block on the list that its counts say, at the front.
 void relist_locked(page_allocator& pa, zone& z, uint32_t block) noexcept KMEM_REQUIRES(z.lock);
 void unlist_locked(page_allocator& pa, zone& z, uint32_t block) noexcept KMEM_REQUIRES(z.lock);
@@ -201,9 +203,18 @@ KMEM_COLD void report_bad_page(page_allocator& pa, const page* p, const char* wh
 // ---- giving back (give_back.cpp)
 // -------------------------------------------------------------------------------------------------------
 
-/// Gives up to n backed free pages of the zone back. keep_committed: they stay committed, for the caller to use as a claim.
-/// Return: pages given back.
-uint64_t give_back_zone(page_allocator& pa, zone& z, uint64_t n, bool single_pages, bool keep_committed) noexcept;
+/// Gives up to n backed free pages of the zone back; with single_pages those of partly used blocks as well, of the lists of the first
+/// `nr_fills` occupancies. keep_committed: they stay committed, for the caller to use as a claim. Return: pages given back.
+uint64_t give_back_zone(page_allocator& pa, zone& z, uint64_t n, bool single_pages, bool keep_committed,
+                        unsigned nr_fills = nr_occupancy_lists) noexcept;
+/// Above this many free backed pages of the zone there may be surplus.
+inline uint64_t surplus_bound(const page_allocator& pa, const zone& z) noexcept { return pa.keep_free_pages + z.taken.load_relaxed() / 8; }
+inline constexpr uint64_t surplus_step = pages_per_block;
+void give_back_surplus_slow(page_allocator& pa, zone& z) noexcept;
+/// Called after each free, without a lock: gives back what is free without need (surplus.cpp).
+inline void give_back_surplus(page_allocator& pa, zone& z) noexcept {
+  if (KMEM_UNLIKELY(z.present_free.load_relaxed() >= surplus_bound(pa, z) + surplus_step)) give_back_surplus_slow(pa, z);
+}
 /// In the child of a fork: pages that threads which are gone were giving back are nobody's to wait for. They stay lost, as charged.
 void forget_leaving_of_others(zone& z) noexcept;
 

@@ -75,6 +75,13 @@ struct zone {
   atomic<uint64_t> reserve_uses{0};        // pages that requests which may not wait took out of the reserve
   atomic<uint64_t> reserve_uses_seen{0};   // as of the last look whether it can shrink
   atomic<uint64_t> reserve_decay_ns{0};    // when to look next
+  // Of surplus.cpp.
+  atomic<uint64_t> present_low{0};         // the least present_free since the window began; changed under `lock`
+  atomic<uint64_t> given_lately{0};        // surplus given back of which absent pages taken now would be regret
+  atomic<uint64_t> regretted{0};           // pages kept more than the parameters say
+  atomic<uint64_t> surplus_seen{0};        // present_free after the last look
+  atomic<uint64_t> surplus_window_ns{0};   // when the window began
+  atomic<uint32_t> surplus_looks{0};
   cpu_pages* per_cpu = nullptr;            // [nr_cpus]
   uint32_t cpu_batch = 0, cpu_high = 0;
 };
@@ -146,6 +153,7 @@ struct page_allocator : memory_map {
   atomic<uint64_t> withheld{0};       // pages of the limit that the groups do not leave any more; changed under NORMAL's lock
   page_stack memalloc_pool;           // for __GFP_MEMALLOC and reclaimers; pages of NORMAL, neither free nor charged
   uint64_t memalloc_pool_target = 0;  // pages
+  uint64_t keep_free_pages = 0;       // of each zone, stay backed though free
   atomic<uint32_t> refilling{0};      // somebody fills the reserves and the pool
   atomic<uint32_t> reserve_grown{0};  // some reserve may be larger than at the start, and shrink again
   reclaim_ops ops[nr_reclaim_ops];

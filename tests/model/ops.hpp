@@ -153,6 +153,7 @@ inline std::string parameters_of(const op_program& program) {
   if (bits & 8) text += " vm.reserve_backed_kbytes=64";
   if (bits & 16) text += " kmalloc_max=128K";
   if (bits & 32) text += " vm.lowmem_reserve_ratio=8,8,4";
+  if (bits & 64) text += " vm.keep_free_kbytes=0";
   static const char* const cpus[] = {" cpus=1", " cpus=2", " cpus=3", " cpus=8"};
   return text + cpus[program.shape[2] % std::size(cpus)];
 }

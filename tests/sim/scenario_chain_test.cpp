@@ -33,7 +33,7 @@ TEST_P(SimChain, EightCpus) {
   coverage seen;
   load wanted = chain_load();
   wanted.parameters = {"mem=5M vm.alloc_wait_ms=20",
-                       "mem=6M vm.alloc_wait_ms=20 vm.kswapd=1",
+                       "mem=6M vm.alloc_wait_ms=20 vm.kswapd=1 vm.keep_free_kbytes=0",
                        "mem=5M vm.alloc_wait_ms=200 vm.kswapd=1",
                        "mem=6M vm.alloc_wait_ms=20 vm.reserve_policy=linux6.1",
                        "mem=8M zone_dma=1M vm.alloc_wait_ms=20 vm.kswapd=1",

@@ -193,6 +193,15 @@ TEST(malloc_tuning, malloc_stats_go_to_stderr) {
   EXPECT_EQ(std::stoull(match[1]), kmem::bytes(kmem::process.object.limit));
 }
 
+TEST(malloc_tuning, what_is_freed_goes_back_to_the_system) {
+  constexpr size_t total = size_t{512} << 20;  // not touched, but committed as if it were
+  std::vector<void*> held(10000);
+  for (void*& p : held) p = do_malloc(total / held.size());
+  const size_t full = mallinfo2().arena;
+  for (void* p : held) free(p);
+  EXPECT_LT(mallinfo2().arena, full - total * 3 / 4);
+}
+
 TEST(malloc_tuning, sized_frees_free) {
   errno = 1234;
   free_sized(nullptr, 0);

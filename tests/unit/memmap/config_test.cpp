@@ -28,7 +28,8 @@ bool same(const machine_config& a, const machine_config& b) {
          a.zone_movable == b.zone_movable && a.min_free_kbytes == b.min_free_kbytes &&
          a.watermark_scale_factor == b.watermark_scale_factor &&
          std::equal(std::begin(a.lowmem_reserve_ratio), std::end(a.lowmem_reserve_ratio), std::begin(b.lowmem_reserve_ratio)) &&
-         a.reserve_backed_kbytes == b.reserve_backed_kbytes && a.kmalloc_max == b.kmalloc_max && a.alloc_wait_ms == b.alloc_wait_ms &&
+         a.reserve_backed_kbytes == b.reserve_backed_kbytes && a.keep_free_kbytes == b.keep_free_kbytes &&
+         a.kmalloc_max == b.kmalloc_max && a.alloc_wait_ms == b.alloc_wait_ms &&
          a.sleep_record_ms == b.sleep_record_ms && a.kswapd == b.kswapd && a.reclaim_checker == b.reclaim_checker &&
          a.on_broken_context == b.on_broken_context && a.cpus == b.cpus &&
          a.cgroup == b.cgroup && std::string(a.path_prefix) == b.path_prefix;
@@ -101,6 +102,7 @@ TEST(ParseConfigTest, ReadsEveryParameterIntoItsField) {
   const uint32_t ratio[] = {1, 2, 3, 4, 5};
   std::copy(std::begin(ratio), std::end(ratio), expected.lowmem_reserve_ratio);
   expected.reserve_backed_kbytes = 128;
+  expected.keep_free_kbytes = 16384;
   expected.kmalloc_max = 128 * kib;
   expected.alloc_wait_ms = 250;
   expected.sleep_record_ms = 25;
@@ -115,6 +117,7 @@ TEST(ParseConfigTest, ReadsEveryParameterIntoItsField) {
   const std::string cmdline =
       "mem=512M span=4G backing=memfd max_order=10 vm.reserve_policy=linux6.1 zone_dma=4M zone_dma32=64M highmem=32M movablecore=16M "
       "vm.min_free_kbytes=4096 vm.watermark_scale_factor=100 vm.lowmem_reserve_ratio=1,2,3,4,5 vm.reserve_backed_kbytes=128 "
+      "vm.keep_free_kbytes=16384 "
       "kmalloc_max=128K vm.alloc_wait_ms=250 vm.sleep_record_ms=25 vm.kswapd=0 vm.reclaim_checker=1 context_policy=abort cpus=8 cgroup=0 "
       "failslab=2,10,4096,5 fail_page_alloc=3,20,0,-1 fail_mmap=1,100,65536,1";
   EXPECT_TRUE(same(parsed(cmdline), expected));
@@ -226,6 +229,8 @@ TEST(ParseConfigTest, RefusesMalformedValues) {
                            "vm.lowmem_reserve_ratio=4294967296",
                            "vm.lowmem_reserve_ratio=1 2",
                            "vm.reserve_backed_kbytes=",
+                           "vm.keep_free_kbytes=",
+                           "vm.keep_free_kbytes=most",
                            "vm.reserve_backed_kbytes=-1",
                            "vm.reserve_backed_kbytes=18446744073709551615",
                            "kmalloc_max=0",
