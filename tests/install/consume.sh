@@ -2,6 +2,7 @@
 # consume.sh PREFIX: programs find an installed kmem below PREFIX by CMake and by pkg-config, are built as C, C++ and kernel code with
 # its shared and its static libraries, and run. Every folder is found from where the package's files lie now, not from the configuration.
 set -euo pipefail
+cc=${CC:-cc} cxx=${CXX:-c++}
 prefix=$(realpath "$1")
 source=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 at=$(mktemp -d)
@@ -39,19 +40,20 @@ export PKG_CONFIG_LIBDIR=$pc PKG_CONFIG_PATH=
 [[ $(pkg-config --cflags kmem) == *"$pc"* || $(pkg-config --cflags kmem) == *"$prefix/include"* ]] || fail "$(pkg-config --cflags kmem)"
 [[ $(pkg-config --modversion kmem kmem-malloc) == 0.*0.* ]] || fail "versions: $(pkg-config --modversion kmem kmem-malloc)"
 cd "$at"
-cc -std=c11 -Wall -Wextra -Werror $(pkg-config --cflags kmem) "$source/consumer.c" -o c_shared $(pkg-config --libs kmem)
+"$cc" -std=c11 -Wall -Wextra -Werror $(pkg-config --cflags kmem) "$source/consumer.c" -o c_shared $(pkg-config --libs kmem)
 serves C libkmem.so.0 ./c_shared
-cc -std=c11 $(pkg-config --cflags kmem) "$source/consumer.c" -o c_static -static $(pkg-config --static --libs kmem)
+"$cc" -std=c11 $(pkg-config --cflags kmem) "$source/consumer.c" -o c_static -static $(pkg-config --static --libs kmem)
 serves C - ./c_static
-c++ -std=c++20 -Wall -Wextra -Werror $(pkg-config --cflags kmem) "$source/consumer.cpp" -o cxx_shared $(pkg-config --libs kmem)
+"$cxx" -std=c++20 -Wall -Wextra -Werror $(pkg-config --cflags kmem) "$source/consumer.cpp" -o cxx_shared $(pkg-config --libs kmem)
 serves C++ libkmem.so.0 ./cxx_shared
-c++ -std=c++20 $(pkg-config --cflags kmem) "$source/consumer.cpp" -o cxx_static -static $(pkg-config --static --libs kmem)
+"$cxx" -std=c++20 $(pkg-config --cflags kmem) "$source/consumer.cpp" -o cxx_static -static $(pkg-config --static --libs kmem)
 serves C++ - ./cxx_static
-c++ "$source/malloc.cpp" -o malloc_shared -Wl,--as-needed $(pkg-config --libs kmem-malloc)
+"$cxx" "$source/malloc.cpp" -o malloc_shared -Wl,--as-needed $(pkg-config --libs kmem-malloc)
 serves malloc libkmem-malloc.so.0 ./malloc_shared
-c++ "$source/malloc.cpp" -o malloc_static -static $(pkg-config --static --libs kmem-malloc)
+"$cxx" "$source/malloc.cpp" -o malloc_static -static $(pkg-config --static --libs kmem-malloc)
 serves malloc - ./malloc_static
-cc -std=gnu11 -nostdinc -isystem "$(cc -print-file-name=include)" -I"$(pkg-config --variable=linux_includedir kmem)" -c "$source/driver.c"
-c++ "$source/driver_main.cpp" driver.o -o linux_shared $(pkg-config --libs kmem)
+own=$("$cc" -print-file-name=include)
+"$cc" -std=gnu11 -nostdinc -isystem "$own" -I"$(pkg-config --variable=linux_includedir kmem)" -c "$source/driver.c"
+"$cxx" "$source/driver_main.cpp" driver.o -o linux_shared $(pkg-config --libs kmem)
 serves Linux libkmem.so.0 ./linux_shared
 echo "consumed: CMake and pkg-config, C, C++ and kernel code, shared and static"
