@@ -50,6 +50,7 @@ inline uint64_t zone_free(const zone& z) noexcept {
 inline void add_taken_locked(zone& z, uint64_t n) noexcept KMEM_REQUIRES(z.lock) {
   const uint64_t taken = z.taken.fetch_add_relaxed(n) + n;
   if (taken > z.taken_peak.load_relaxed()) z.taken_peak.store_relaxed(taken);
+  if (taken > z.taken_high.load_relaxed()) z.taken_high.store_relaxed(taken);
 }
 inline uint64_t zone_headroom(const zone& z) noexcept {
   const uint64_t managed = z.managed.load_relaxed(), committed = z.committed.load_relaxed();

@@ -76,6 +76,8 @@ struct zone {
   atomic<uint64_t> reserve_uses_seen{0};   // as of the last look whether it can shrink
   atomic<uint64_t> reserve_decay_ns{0};    // when to look next
   // Of surplus.cpp.
+  atomic<uint64_t> taken_high{0};          // the most that `taken` was since caches were last drained; changed under `lock` but there
+  atomic<uint32_t> drains_left{0};         // in this window
   atomic<uint64_t> present_low{0};         // the least present_free since the window began; changed under `lock`
   atomic<uint64_t> given_lately{0};        // surplus given back of which absent pages taken now would be regret
   atomic<uint64_t> regretted{0};           // pages kept more than the parameters say

@@ -138,6 +138,29 @@ TEST(surplus, scattered_pages_go_when_a_window_saw_them_unused) {
   EXPECT_LE(present(m), before / 2 + mib_pages);
 }
 
+TEST(surplus, a_heap_that_shrinks_is_drained_of_what_caches_hold) {
+  test_machine m(keeping(1024));
+  unsigned drains = 0;
+  const auto count = [](void* context, bool) noexcept -> uint64_t { return ++*static_cast<unsigned*>(context), 0; };
+  ASSERT_EQ(register_reclaim_ops(*m, {.context = &drains, .drain_caches = count}), err::ok);
+  page* const used = alloc_run(*m, gfp::kernel, nr_pages_t(40 * mib_pages));
+  fill_and_empty(m, 8 * mib_pages);
+  EXPECT_EQ(drains, 0u) << "it has not shrunk to half";
+  free_run(*m, used);
+  EXPECT_EQ(drains, 1u);
+  fill_and_empty(m, mib_pages);
+  EXPECT_EQ(drains, 1u) << "it was small before";
+  const auto grow_and_shrink = [&] {
+    for (int i = 0; i < 100; ++i) {
+      fill_and_empty(m, 64 * mib_pages);
+      m.normal().surplus_looks.store_relaxed(0);
+    }
+  };
+  grow_and_shrink();
+  EXPECT_GT(drains, 2u);
+  EXPECT_LE(drains, 2u * 17u) << "bounded in a window, of which the test may see two";
+}
+
 TEST(surplus, nothing_goes_in_atomic_context) {
   test_machine m(keeping(1024));
   page* const p = alloc_run(*m, gfp::kernel, nr_pages_t(64 * mib_pages));
