@@ -13,6 +13,11 @@ fi
 mv "$at/first" "$at/moved"
 prefix=$at/moved
 bash "$KMEM_SOURCE_DIR/tests/install/consume.sh" "$prefix"
+library=$(find "$prefix" -name libkmem-malloc.so.0)
+if nm -D --defined-only "$library" | grep '@'; then
+  echo "symbols of $library have versions: they would not take the place of the C library's"
+  exit 1
+fi
 
 for header in "$prefix"/include/kmem/*.hpp; do
   name=kmem/${header##*/}
