@@ -121,8 +121,8 @@ void release_run(kmalloc_allocator& ka, page* p) noexcept {
   free_run(ka, p);
 }
 
-/// Whole pages for `size`, aligned to `align` (a power of two).
-void* alloc_large(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, bool quiet) noexcept {
+/// Whole pages for `size`, aligned to `align` (a power of two). `room`: pages behind them to grow into.
+void* alloc_large(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, bool quiet, nr_pages_t room = nr_pages_t(0)) noexcept {
   if (KMEM_UNLIKELY(has(gfp, bad_slab_gfp))) gfp = fix_slab_gfp(gfp);
   const uint64_t n = pages_for(size).raw();
   uint64_t whole = n;
@@ -131,7 +131,7 @@ void* alloc_large(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, b
     whole = align >> page_shift;
     while (whole < n) whole *= 2;
   }
-  page* const p = alloc_run(ka, gfp & ~gfp::movable, nr_pages_t(whole), quiet);
+  page* const p = alloc_run(ka, gfp & ~gfp::movable, nr_pages_t(whole), quiet, room);
   if (p != nullptr && whole != n) resize_run(ka, p, nr_pages_t(n), gfp);
   return adopt_run(ka, p);
 }
@@ -279,6 +279,15 @@ void* alloc_any(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp, boo
 /// Can `size` bytes stay where ksize(old) bytes are?
 bool fits_in_place(size_t size, size_t usable) noexcept { return size <= usable && size >= usable / 2; }
 
+/// A run that outgrew its place once will do so again: pages behind the next place, so that the bytes are copied one time in four
+/// doublings. Smaller ones than growing_bytes are copied faster than a block of their own is faulted in.
+constexpr size_t growing_bytes = 1 << 20;
+nr_pages_t room_for(kmalloc_allocator& ka, size_t size, size_t usable) noexcept {
+  if (size <= usable || usable < growing_bytes) return nr_pages_t(0);
+  const uint64_t wanted = pages_for(size).raw() * 15, most = ka.span_pages / 16;
+  return nr_pages_t(wanted < most ? wanted : most);
+}
+
 /// A run's new size in place: classes take over below their largest size.
 bool resize_in_place(kmalloc_allocator& ka, const void* old, size_t size, size_t usable, gfp_t gfp) noexcept {
   page* const p = size > size_class_max ? run_at(ka, old) : nullptr;
@@ -305,7 +314,10 @@ void* realloc_any(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp
   // A smaller object is a favour: without it everything stays as it is.
   const bool shrinks = size <= usable;
   constexpr gfp_t favour_without = gfp::nofail | gfp::direct_reclaim | gfp::high | gfp::memalloc;
-  void* const result = alloc_any(ka, size, 1, shrinks ? (gfp & ~favour_without) | gfp::nowarn : gfp, limited, quiet || shrinks);
+  const nr_pages_t room = too_large ? nr_pages_t(0) : room_for(ka, size, usable);
+  void* const result = room.raw() != 0 && (size >> page_shift) < ka.span_pages
+                           ? alloc_large(ka, size, 1, gfp, quiet, room)
+                           : alloc_any(ka, size, 1, shrinks ? (gfp & ~favour_without) | gfp::nowarn : gfp, limited, quiet || shrinks);
   if (result == nullptr) return shrinks ? same : nullptr;
   __builtin_memcpy(result, old, shrinks ? size : usable);
   kfree(ka, old);

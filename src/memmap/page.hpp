@@ -77,7 +77,8 @@ struct alignas(arch::cache_line_bytes) page_block {
   uint8_t charged_metadata;  // its descriptors and page table are counted in the budget
   uint8_t longest_order;  // no aligned run of a larger order is usable in it (an upper bound)
   uint8_t longest_present_order;  // the same of backed pages
-  uint8_t unused_[36];
+  uint8_t room;           // kept for the run before it, or in it, to grow into
+  uint8_t unused_[35];
 };
 static_assert(sizeof(page_block) == 256);
 

@@ -60,6 +60,7 @@ zone_result take_from_zone(page_allocator& pa, zone& z, request& r, uint64_t flo
   request.order = r.order;
   request.type = r.type;
   request.claim = r.claims[raw(z.idx)];
+  request.room = r.room;
   note_path(path_page_allocator);
   zone_result outcome = zone_result::failed;
   for (bool again = true; again;) {
@@ -86,12 +87,17 @@ zone_result take_from_zone(page_allocator& pa, zone& z, request& r, uint64_t flo
       if (pa.follows_groups && may_block(r.gfp) && current().depth == 0) follow_groups(pa);
       if (charge_metadata_for(pa, r.gfp, needs.metadata))
         request.metadata_credit += needs.metadata;
+      else if (request.room != 0)
+        request.room = 0;
       else
         request.no_fresh = true;
       again = true;
     }
     if (result == take_result::needs_open) {
-      if (!open_for(pa, z, r, needs.open_blocks)) request.no_fresh = true;
+      if (!open_for(pa, z, r, needs.open_blocks)) {
+        if (request.room == 0) request.no_fresh = true;
+        request.room = 0;
+      }
       again = true;
     }
     // What was paid for a fresh block has made the zone smaller: perhaps too small for the request, though other blocks would do without
@@ -328,17 +334,18 @@ page* alloc_pages_for(page_allocator& pa, const alloc_request& wanted) noexcept 
 
 page* alloc_pages(page_allocator& pa, gfp_t gfp, order_t order) noexcept { return alloc_pages_for(pa, {gfp, order}); }
 
-page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n, bool quiet) noexcept {
+page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n, bool quiet, nr_pages_t room) noexcept {
   if (n.raw() == 0) return nullptr;
   request r = make_request(pa, gfp, n.raw(), request_kind::run);
   r.quiet = quiet;
   r.bytes = n.raw() << page_shift;
+  r.room = room.raw();
   if (KMEM_UNLIKELY(n.raw() > pa.span_pages)) {
     if (!may_fail(gfp)) bug("__GFP_NOFAIL for more pages than the whole arena has", __FILE__, __LINE__);
     return refuse_order(pa, r);
   }
   // Small powers of two are blocks like any other and may come from the CPU's list.
-  if (r.order < nr_cpu_list_orders && std::has_single_bit(r.n)) r.kind = request_kind::block;
+  if (r.order < nr_cpu_list_orders && std::has_single_bit(r.n) && r.room == 0) r.kind = request_kind::block;
   r.gfp &= ~gfp::comp;
   return allocate(pa, r);
 }

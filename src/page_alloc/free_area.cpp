@@ -199,6 +199,7 @@ unsigned count_bits(const block_bitmap& bits, unsigned first, unsigned n) noexce
 unsigned list_for(const page_block& b) noexcept {
   const unsigned unused = b.nr_free + unsigned{b.nr_absent};
   if (unused == 0) return 0;
+  if (b.room != 0) return room_list + 1;
   if (unused == pages_per_block) {
     if (b.nr_free != 0) return unused_present_list + 1;
     return (b.charged_metadata == metadata_pages_per_block ? unused_absent_list : unused_bare_list) + 1;
@@ -275,23 +276,30 @@ void take_bits_locked(page_allocator& pa, zone& z, uint32_t block, unsigned firs
   relist_locked(pa, z, block);
 }
 
-take_result take_range_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t n, take_request& request) noexcept {
+take_result take_range_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t n, take_request& request, take_needs& needs) noexcept {
   const uint64_t end = uint64_t{first.raw()} + n;
   if (first.raw() < z.first_block * pages_per_block || end > uint64_t{z.first_block + z.opened_blocks} * pages_per_block)
     return take_result::none;
   uint64_t absent = 0;
+  uint32_t metadata = 0;
   for (uint64_t at = first.raw(); at < end;) {
     const auto block = static_cast<uint32_t>(at / pages_per_block);
     const auto from = static_cast<unsigned>(at % pages_per_block);
     const auto count = static_cast<unsigned>(end - at < pages_per_block - from ? end - at : pages_per_block - from);
     const page_block& b = pa.blocks[block];
-    if (b.charged_metadata != metadata_pages_per_block) return take_result::none;
+    metadata += metadata_pages_per_block - b.charged_metadata;
     if (count_bits(usable_bits(b), from, count) != count) return take_result::none;
     absent += count_bits(b.absent, from, count);
     at += count;
   }
   if (absent > zone_headroom(z) + request.claim) return take_result::no_headroom;
+  if (metadata > request.metadata_credit) {
+    needs.metadata = metadata - request.metadata_credit;
+    return take_result::needs_metadata;
+  }
+  request.metadata_credit -= metadata;
   for (uint64_t at = first.raw(); at < end;) {
+    pa.blocks[at / pages_per_block].charged_metadata = metadata_pages_per_block;
     const auto from = static_cast<unsigned>(at % pages_per_block);
     const auto count = static_cast<unsigned>(end - at < pages_per_block - from ? end - at : pages_per_block - from);
     take_bits_locked(pa, z, static_cast<uint32_t>(at / pages_per_block), from, count, request, nullptr);
@@ -300,7 +308,18 @@ take_result take_range_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t
   return take_result::ok;
 }
 
+bool give_up_room_locked(page_allocator& pa, zone& z) noexcept {
+  const bool some = z.lists[room_list] != 0;
+  while (z.lists[room_list] != 0) {
+    const uint32_t block = z.lists[room_list] - 1;
+    pa.blocks[block].room = 0;
+    relist_locked(pa, z, block);
+  }
+  return some;
+}
+
 void put_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t n, bool zero) noexcept {
+  bool had_room = false;
   const uint64_t end = uint64_t{first.raw()} + n;
   for (uint64_t at = first.raw(); at < end;) {
     const auto block = static_cast<uint32_t>(at / pages_per_block);
@@ -315,15 +334,27 @@ void put_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t n, bool zero)
     }
     b.nr_free = static_cast<uint16_t>(b.nr_free + count);
     b.longest_order = b.longest_present_order = block_order;
+    had_room = b.room != 0;
+    b.room = 0;
     relist_locked(pa, z, block);
     at += count;
+  }
+  // What was left to it to grow into is nobody's now.
+  for (auto block = static_cast<uint32_t>(end / pages_per_block); had_room && block < z.first_block + z.opened_blocks; ++block) {
+    page_block& b = pa.blocks[block];
+    if (b.room == 0 || b.nr_free + unsigned{b.nr_absent} != pages_per_block) break;
+    b.room = 0;
+    relist_locked(pa, z, block);
   }
   z.present_free.store_relaxed(z.present_free.load_relaxed() + n);
   z.taken.fetch_sub_relaxed(n);
 }
 
-take_result take_locked(page_allocator& pa, zone& z, take_request& request, taken_run& run, take_needs& needs) noexcept {
-  if (request.n > pages_per_block) return take_blocks_locked(pa, z, request, run, needs);
+namespace {
+
+/// A run of at most one page block.
+take_result take_in_block_locked(page_allocator& pa, zone& z, take_request& request, taken_run& run, take_needs& needs) noexcept
+    KMEM_REQUIRES(z.lock) {
   const unsigned type = raw(request.type);
   take_result result = search_type(pa, z, type, look_for::backed, request, run);
   if (result == take_result::ok) return result;
@@ -354,6 +385,23 @@ take_result take_locked(page_allocator& pa, zone& z, take_request& request, take
     }
   }
   return result;
+}
+
+}  // namespace
+
+take_result take_locked(page_allocator& pa, zone& z, take_request& request, taken_run& run, take_needs& needs) noexcept {
+  if (request.room != 0) {
+    const take_result with_room = take_blocks_locked(pa, z, request, run, needs);
+    if (with_room != take_result::none && with_room != take_result::no_headroom) return with_room;
+    request.room = 0;
+  }
+  const auto take = [&]() KMEM_REQUIRES(z.lock) {
+    return request.n > pages_per_block ? take_blocks_locked(pa, z, request, run, needs)
+                                       : take_in_block_locked(pa, z, request, run, needs);
+  };
+  const take_result result = take();
+  const bool failed = result == take_result::none || result == take_result::no_headroom;
+  return failed && give_up_room_locked(pa, z) ? take() : result;
 }
 
 }  // inline namespace

@@ -74,6 +74,7 @@ struct take_request {
   uint64_t claim = 0;            // pages of headroom that are already committed for this request
   uint32_t metadata_credit = 0;  // pages of metadata that are already charged for it
   bool no_fresh = false;         // no block that needs metadata or opening (they were refused)
+  uint64_t room = 0;             // pages behind it that should stay free for it
 };
 
 /// Pages that were taken.
@@ -101,8 +102,11 @@ take_result take_locked(page_allocator& pa, zone& z, take_request& request, take
 /// The same for more than one block.
 take_result take_blocks_locked(page_allocator& pa, zone& z, take_request& request, taken_run& run, take_needs& needs) noexcept
     KMEM_REQUIRES(z.lock);
-/// Takes exactly these pages if all are free. Return: ok, none or no_headroom.
-take_result take_range_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t n, take_request& request) noexcept KMEM_REQUIRES(z.lock);
+/// Takes exactly these pages if all are free. Return: ok, none, no_headroom or needs_metadata.
+take_result take_range_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t n, take_request& request, take_needs& needs) noexcept
+    KMEM_REQUIRES(z.lock);
+/// No block is kept for anybody to grow into any more. Return: whether there was one.
+bool give_up_room_locked(page_allocator& pa, zone& z) noexcept KMEM_REQUIRES(z.lock);
 /// Gives pages back to the free areas.
 void put_locked(page_allocator& pa, zone& z, pfn_t first, uint64_t n, bool zero) noexcept KMEM_REQUIRES(z.lock);
 /// Takes pages of one block whose bits are set in free or absent; the counters follow. The caller has checked that it may. With `run`,
@@ -240,6 +244,7 @@ struct request {
   uint64_t bytes = 0;
   const char* cache = nullptr;
   bool quiet = false;
+  uint64_t room = 0;  // pages behind a run that are to stay free for it
   // Waiting.
   bool behind = false;          // somebody else's turn comes first
   waiter* waiting = nullptr;    // while it is in the queue

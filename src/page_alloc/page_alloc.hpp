@@ -43,7 +43,8 @@ inline constexpr unsigned absent_lists = nr_migratetypes * nr_occupancy_lists;  
 inline constexpr unsigned unused_present_list = absent_lists + nr_migratetypes;  // wholly free, some pages backed
 inline constexpr unsigned unused_absent_list = unused_present_list + 1;          // wholly free, nothing backed, descriptors paid for
 inline constexpr unsigned unused_bare_list = unused_absent_list + 1;             // the same, descriptors not paid for
-inline constexpr unsigned nr_block_lists = unused_bare_list + 1;
+inline constexpr unsigned room_list = unused_bare_list + 1;                      // blocks that are room for a run to grow into
+inline constexpr unsigned nr_block_lists = room_list + 1;
 
 struct leaving_batch;  // pages on their way back to the system: give_back.cpp
 
@@ -227,8 +228,8 @@ page* compound_head(page_allocator& pa, page* p) noexcept;
 zone_idx page_zone_idx(page_allocator& pa, const page* p) noexcept;
 
 /// `n` contiguous pages for `bytes`, no more than needed; any number: above MAX_ORDER too (naturally aligned if n is a power of two).
-/// `quiet`: as in alloc_request.
-page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n, bool quiet = false) noexcept;
+/// `quiet`: as in alloc_request. `room`: it will grow: of the pages behind it so many are left to it as long as there are others.
+page* alloc_run(page_allocator& pa, gfp_t gfp, nr_pages_t n, bool quiet = false, nr_pages_t room = nr_pages_t(0)) noexcept;
 /// What the first page of such a run is aligned to at least, in pages: the next power of two, but no more than a page block unless `n` is
 /// one.
 constexpr uint64_t run_alignment(uint64_t n) noexcept {

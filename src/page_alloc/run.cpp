@@ -3,7 +3,8 @@
 // States.   A run is one head with its page count; as a block of 2^order pages, but for the count. A run of more than 512 pages starts on a
 //           page block and takes wholly free ones; what its last block has left over stays free.
 // Choice.   The lowest blocks that are wholly free side by side, never-opened ones behind the opened part included: address space instead
-//           of compaction.
+//           of compaction. A run that is to grow (`room`) gets blocks of its own with free ones behind, which others pass by as long as
+//           there are any others: they are on room_list, and come off it when the run is freed or shrinks, or when a request would fail.
 // Locks.    The zone's. Context: any for taking and freeing; growing tries once and never waits.
 // Ordering. None of its own.
 // Kernel.   alloc_contig_pages and alloc_pages_exact in one; a run needs no power of two and keeps no tail.
@@ -23,6 +24,8 @@ struct candidate {
   uint32_t metadata = 0;
 };
 
+constexpr uint32_t blocks_to_choose = 64;  // arbitrary: a search among places looks at each block so many times at most
+
 uint64_t pages_in(uint64_t n, uint32_t index) noexcept {
   const uint64_t left = n - uint64_t{index} * pages_per_block;
   return left < pages_per_block ? left : pages_per_block;
@@ -38,6 +41,7 @@ void take_candidate(page_allocator& pa, zone& z, const candidate& c, take_reques
     taken_run part;
     take_bits_locked(pa, z, c.first + i, 0, static_cast<unsigned>(pages_in(n, i)), request, &part);
     run.zero = run.zero && part.zero;
+    if (n <= pages_per_block) run.dirty = part.dirty;
     // The map of dirty pages waits in the words of the block's first descriptors, which nobody else uses now (zero_pages).
     page* const first = &pa.page_of(part.first);
     for (unsigned w = 0; w < 8; ++w) first[w / 4].private_words[w % 4] = part.dirty.words[w];
@@ -45,28 +49,41 @@ void take_candidate(page_allocator& pa, zone& z, const candidate& c, take_reques
   run.first = pfn_t(c.first * pages_per_block);
 }
 
+/// What lies behind a run that is to grow, up to `blocks` from its first one, is kept for it.
+void keep_room(page_allocator& pa, zone& z, uint32_t first, uint32_t blocks, const take_request& request) noexcept KMEM_REQUIRES(z.lock) {
+  if (request.room == 0) return;
+  for (uint32_t block = first; block < first + blocks; ++block) {
+    pa.blocks[block].room = 1;
+    relist_locked(pa, z, block);
+  }
+}
+
 }  // namespace
 
 take_result take_blocks_locked(page_allocator& pa, zone& z, take_request& request, taken_run& run, take_needs& needs) noexcept {
-  const auto blocks = static_cast<uint32_t>((request.n + pages_per_block - 1) / pages_per_block);
-  if (blocks > z.nr_blocks) return take_result::none;
-  const uint32_t align = std::has_single_bit(request.n) ? blocks : 1;
+  const uint64_t own = (request.n + pages_per_block - 1) / pages_per_block;
+  const uint64_t with_room = (request.n + request.room + pages_per_block - 1) / pages_per_block;
+  if (with_room > z.nr_blocks) return take_result::none;
+  const auto blocks = static_cast<uint32_t>(with_room);
+  const auto align = static_cast<uint32_t>(std::has_single_bit(request.n) ? own : 1);
   const uint32_t end = z.first_block + z.opened_blocks;
   const uint64_t room = zone_headroom(z) + request.claim;
   take_result result = take_result::none;
-  candidate c;
+  candidate c, second_best;
+  const bool may_choose = request.room != 0 && blocks <= blocks_to_choose;
   for (uint32_t i = z.first_block; i < end; ++i) {
     const page_block& b = pa.blocks[i];
-    const bool usable =
-        b.nr_free + unsigned{b.nr_absent} == pages_per_block && (!request.no_fresh || b.charged_metadata == metadata_pages_per_block);
+    const bool usable = b.nr_free + unsigned{b.nr_absent} == pages_per_block && b.room == 0 &&
+                        (!request.no_fresh || b.charged_metadata == metadata_pages_per_block);
     if (!usable || (c.free_blocks == 0 && i % align != 0)) {
       c = {};
       continue;
     }
     if (c.free_blocks == 0) c = {i, 0, 0, 0};
-    const auto taken = static_cast<unsigned>(pages_in(request.n, c.free_blocks));
-    c.absent += count_bits(b.absent, 0, taken);
-    c.metadata += metadata_pages_per_block - b.charged_metadata;
+    if (c.free_blocks < own) {
+      c.absent += count_bits(b.absent, 0, static_cast<unsigned>(pages_in(request.n, c.free_blocks)));
+      c.metadata += metadata_pages_per_block - b.charged_metadata;
+    }
     if (++c.free_blocks < blocks) continue;
     if (c.absent > room) {
       result = take_result::no_headroom;
@@ -78,13 +95,26 @@ take_result take_blocks_locked(page_allocator& pa, zone& z, take_request& reques
       needs.metadata = c.metadata - request.metadata_credit;
       return take_result::needs_metadata;
     }
+    if (may_choose && c.absent != 0) {  // a place further up may be backed, and a first touch costs more than a copy
+      if (second_best.free_blocks == 0) second_best = c;
+      i = c.first;
+      c = {};
+      continue;
+    }
     take_candidate(pa, z, c, request, run);
+    keep_room(pa, z, c.first, blocks, request);
+    return take_result::ok;
+  }
+  if (second_best.free_blocks != 0) {
+    take_candidate(pa, z, second_best, request, run);
+    keep_room(pa, z, second_best.first, blocks, request);
     return take_result::ok;
   }
   if (request.no_fresh || end == z.first_block + z.nr_blocks) return result;
   const uint32_t start = c.free_blocks != 0 ? c.first : static_cast<uint32_t>(round_up(end, align));
   if (uint64_t{start} + blocks > uint64_t{z.first_block} + z.nr_blocks) return result;
-  if (request.n > room + (uint64_t{c.free_blocks} * pages_per_block - c.absent)) return take_result::no_headroom;
+  const uint64_t backed = uint64_t{c.free_blocks} * pages_per_block;
+  if (request.n > room + (backed > c.absent ? backed - c.absent : 0)) return take_result::no_headroom;
   needs.open_blocks = start + blocks - end;
   return take_result::needs_open;
 }
@@ -126,13 +156,18 @@ bool resize_run(page_allocator& pa, page* p, nr_pages_t wanted, gfp_t gfp) noexc
   take_request request;
   request.n = n - old;
   request.type = r.type;
-  take_result result = take_result::none;
-  {
+  take_needs needs;
+  take_result result = take_result::needs_metadata;
+  while (result == take_result::needs_metadata) {
+    if (needs.metadata != 0 && !charge_metadata(pa, needs.metadata)) break;
+    request.metadata_credit += needs.metadata;
     nest_guard guard;
-    if (!acquire(z.lock)) return false;
-    if (above_floor(z, n - old, floor)) result = take_range_locked(pa, z, pfn + nr_pages_t(old), n - old, request);
+    if (!acquire(z.lock)) break;
+    result = take_result::none;
+    if (above_floor(z, n - old, floor)) result = take_range_locked(pa, z, pfn + nr_pages_t(old), n - old, request, needs);
     z.lock.unlock();
   }
+  if (request.metadata_credit != 0) refund_metadata(pa, request.metadata_credit, false);
   if (result != take_result::ok) return false;
   pa.stats.pgalloc.fetch_add_relaxed(n - old);
   p->run.nr_pages = static_cast<uint32_t>(n);

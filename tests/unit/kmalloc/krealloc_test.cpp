@@ -72,6 +72,32 @@ TEST(krealloc, a_run_grows_into_free_pages_behind_it_and_gives_its_end_back) {
   kfree(*m, back);
 }
 
+TEST(krealloc, what_outgrew_its_place_grows_in_the_next_one) {
+  machine_config config;
+  config.mem = uint64_t{256} << 20;
+  kmalloc_machine m(config);
+  constexpr size_t step = 256 << 10, most = 40 << 20;
+  void* p = kmalloc_huge(*m, step, 1, gfp::kernel);
+  fill(p, step);
+  std::vector<void*> others;
+  unsigned moves = 0;
+  for (size_t size = 2 * step; size <= most; size += step) {
+    for (const size_t other : {size_t{40000}, size_t{300000}}) others.push_back(kmalloc(*m, other, gfp::kernel));
+    void* const q = krealloc_huge(*m, p, size, gfp::kernel | (size % (2 * step) == 0 ? gfp::zero : gfp::none));
+    ASSERT_NE(q, nullptr);
+    moves += q != p;
+    p = q;
+    auto* const bytes = static_cast<unsigned char*>(p);
+    ASSERT_EQ(bytes[size - step - 1], static_cast<unsigned char>((size - step - 1) * 31 + 7));
+    for (size_t i = size - step; i < size && size % (2 * step) == 0; ++i) ASSERT_EQ(bytes[i], 0);
+    for (size_t i = size - step; i < size; ++i) bytes[i] = static_cast<unsigned char>(i * 31 + 7);
+  }
+  EXPECT_TRUE(holds(p, most));
+  EXPECT_LE(moves, 7u) << "four to where it begins to have room, and two or three from there on";
+  kfree(*m, p);
+  for (void* const other : others) kfree(*m, other);
+}
+
 TEST(krealloc, growth_with_zero_clears_what_is_new_beyond_the_old_object) {
   kmalloc_machine m;
   auto* const dirty = static_cast<char*>(kmalloc(*m, 400000, gfp::kernel));
