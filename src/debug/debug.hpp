@@ -21,6 +21,10 @@ size_t write_vmstat(machine& m, char* buffer, size_t capacity) noexcept;
 size_t write_meminfo(machine& m, char* buffer, size_t capacity) noexcept;
 size_t write_vmallocinfo(machine& m, char* buffer, size_t capacity, pc_writer write_pc) noexcept;
 
+/// The counters of vmstat, in its order.
+using counter_visitor = void (*)(void* context, const char* name, uint64_t value) noexcept;
+void for_each_counter(machine& m, void* context, counter_visitor visit) noexcept;
+
 /// A failure record in the form of the kernel's "page allocation failure".
 size_t write_failure(const alloc_failure& failure, char* buffer, size_t capacity, pc_writer write_pc) noexcept;
 
@@ -43,6 +47,26 @@ struct block_use {
 /// The first opened block with a number of `from` or more. What a used page is used for is read without locks. Return: false if there is
 /// none.
 bool read_block_use(machine& m, uint32_t from, block_use& result) noexcept;
+
+#if !defined(KMEM_SIM)
+
+/// Makes the statistics segment, if the configuration wants one. That it cannot be made changes nothing else. Context: the machine starts.
+void stat_start(machine& m) noexcept;
+/// Gives the child of a fork a segment of its own, if its parent had one. Context: fork's child handler.
+void stat_fork_child(machine& m) noexcept;
+/// Writes all figures now. Context: process context, no lock held.
+void stat_publish(machine& m) noexcept;
+/// The same two for the process's machine, in whichever state it is.
+void stat_process_child() noexcept;
+void stat_process_exit() noexcept;
+
+/// One parameter as `name=value`, or what is wrong with the name. Context: any.
+stat::reply show_parameter(machine& m, const char* name, char* out, size_t capacity, size_t& length) noexcept;
+/// Changes one that can be changed at run time, given as name=value. Return: done, with its new value in `out`; else nothing has changed,
+/// and `out` says why. Context: may sleep; no lock held.
+stat::reply change_parameter(machine& m, const char* word, char* out, size_t capacity, size_t& length) noexcept;
+
+#endif
 
 }  // inline namespace
 }  // namespace kmem

@@ -29,19 +29,6 @@ void kilobytes(text_writer& out, const char* name, uint64_t pages) noexcept {
   out.pad(name, 16).dec(pages << (page_shift - 10), 8).str(" kB\n");
 }
 
-void counter(text_writer& out, const char* name, uint64_t value) noexcept { out.str(name).ch(' ').dec(value).ch('\n'); }
-
-uint64_t free_of(machine& m) noexcept {
-  uint64_t total = 0;
-  for (const zone& z : m.zones) {
-    if (!exists(z)) continue;
-    zone_snapshot snapshot;
-    snapshot_zone(m, z.idx, snapshot);
-    total += snapshot.free;
-  }
-  return total;
-}
-
 void write_zone(machine& m, const zone& z, text_writer& out) noexcept {
   zone_snapshot s;
   snapshot_zone(m, z.idx, s);
@@ -126,58 +113,65 @@ size_t write_zoneinfo(machine& m, char* buffer, size_t capacity) noexcept {
   return out.length();
 }
 
-size_t write_vmstat(machine& m, char* buffer, size_t capacity) noexcept {
-  text_writer out(buffer, capacity);
+void for_each_counter(machine& m, void* context, counter_visitor visit) noexcept {
+  const auto counter = [&](const char* name, uint64_t value) { visit(context, name, value); };
   const slab_totals slabs = count_slab_pages(m);
   const page_alloc_stats& s = m.stats;
-  counter(out, "nr_free_pages", free_of(m));
-  counter(out, "nr_slab_reclaimable", slabs.reclaimable_pages);
-  counter(out, "nr_slab_unreclaimable", slabs.pages - slabs.reclaimable_pages);
-  counter(out, "pgfree", s.pgfree.load_relaxed());
+  counter("nr_free_pages", free_pages_total(m));
+  counter("nr_slab_reclaimable", slabs.reclaimable_pages);
+  counter("nr_slab_unreclaimable", slabs.pages - slabs.reclaimable_pages);
+  counter("pgfree", s.pgfree.load_relaxed());
   static constexpr const char* stall_names[nr_zones] = {"allocstall_dma", "allocstall_dma32", "allocstall_normal", "allocstall_high",
                                                         "allocstall_movable"};
   // By what requests may use, not by where they found it: Movable is counted on machines without that zone, too.
   for (unsigned i = 0; i < nr_zones; ++i) {
     const uint64_t stalls = s.allocstall[i].load_relaxed();
-    if (exists(m.zones[i]) || stalls != 0) counter(out, stall_names[i], stalls);
+    if (exists(m.zones[i]) || stalls != 0) counter(stall_names[i], stalls);
   }
-  counter(out, "pgsteal_kswapd", m.kswapd.pgsteal_kswapd.load_relaxed());
-  counter(out, "pgsteal_direct", s.pgsteal_direct.load_relaxed());
-  counter(out, "pgscan_kswapd", m.kswapd.pgscan_kswapd.load_relaxed());
-  counter(out, "pgscan_direct", s.pgscan_direct.load_relaxed());
-  counter(out, "pgscan_direct_throttle", s.pgscan_direct_throttle.load_relaxed());
-  counter(out, "slabs_scanned", s.slabs_scanned.load_relaxed());
-  counter(out, "kswapd_low_wmark_hit_quickly", m.kswapd.kswapd_low_wmark_hit_quickly.load_relaxed());
-  counter(out, "kswapd_high_wmark_hit_quickly", m.kswapd.kswapd_high_wmark_hit_quickly.load_relaxed());
-  counter(out, "pageoutrun", m.kswapd.pageoutrun.load_relaxed());
-  counter(out, "kmem_kswapd_wakes", m.kswapd.wakes.load_relaxed());
-  counter(out, "kmem_kswapd_vain_rounds", m.kswapd.vain_rounds.load_relaxed());
-  counter(out, "kmem_kswapd_surrenders", m.kswapd.surrenders.load_relaxed());
-  counter(out, "kmem_kswapd_slept_us", kswapd_slept_ns(m) / 1000);
-  counter(out, "kmem_charged", charged_pages(m));
-  counter(out, "kmem_metadata", m.metadata_pages.load_relaxed());
-  counter(out, "kmem_pgalloc", s.pgalloc.load_relaxed());
-  counter(out, "kmem_pgalloc_fail", s.pgalloc_fail.load_relaxed());
-  counter(out, "kmem_pgreclaimed", s.pgreclaimed.load_relaxed());
-  counter(out, "kmem_pages_given_back", s.pages_given_back.load_relaxed());
-  counter(out, "kmem_blocks_given_back", s.blocks_given_back.load_relaxed());
-  counter(out, "kmem_blocks_opened", s.blocks_opened.load_relaxed());
-  counter(out, "kmem_cpu_list_drains", s.cpu_list_drains.load_relaxed());
-  counter(out, "kmem_reserve_used", s.reserve_used.load_relaxed());
-  counter(out, "kmem_waits", s.waits.load_relaxed());
-  counter(out, "kmem_wait_turns", s.wait_turns.load_relaxed());
-  counter(out, "kmem_long_sleeps", s.long_sleeps.load_relaxed());
-  counter(out, "kmem_deadlocks", s.deadlocks.load_relaxed());
-  counter(out, "kmem_oom_notified", s.oom_notified.load_relaxed());
-  counter(out, "kmem_deferred_frees", s.deferred_frees.load_relaxed());
-  counter(out, "kmem_bad_pages", s.bad_pages.load_relaxed());
+  counter("pgsteal_kswapd", m.kswapd.pgsteal_kswapd.load_relaxed());
+  counter("pgsteal_direct", s.pgsteal_direct.load_relaxed());
+  counter("pgscan_kswapd", m.kswapd.pgscan_kswapd.load_relaxed());
+  counter("pgscan_direct", s.pgscan_direct.load_relaxed());
+  counter("pgscan_direct_throttle", s.pgscan_direct_throttle.load_relaxed());
+  counter("slabs_scanned", s.slabs_scanned.load_relaxed());
+  counter("kswapd_low_wmark_hit_quickly", m.kswapd.kswapd_low_wmark_hit_quickly.load_relaxed());
+  counter("kswapd_high_wmark_hit_quickly", m.kswapd.kswapd_high_wmark_hit_quickly.load_relaxed());
+  counter("pageoutrun", m.kswapd.pageoutrun.load_relaxed());
+  counter("kmem_kswapd_wakes", m.kswapd.wakes.load_relaxed());
+  counter("kmem_kswapd_vain_rounds", m.kswapd.vain_rounds.load_relaxed());
+  counter("kmem_kswapd_surrenders", m.kswapd.surrenders.load_relaxed());
+  counter("kmem_kswapd_slept_us", kswapd_slept_ns(m) / 1000);
+  counter("kmem_charged", charged_pages(m));
+  counter("kmem_metadata", m.metadata_pages.load_relaxed());
+  counter("kmem_pgalloc", s.pgalloc.load_relaxed());
+  counter("kmem_pgalloc_fail", s.pgalloc_fail.load_relaxed());
+  counter("kmem_pgreclaimed", s.pgreclaimed.load_relaxed());
+  counter("kmem_pages_given_back", s.pages_given_back.load_relaxed());
+  counter("kmem_blocks_given_back", s.blocks_given_back.load_relaxed());
+  counter("kmem_blocks_opened", s.blocks_opened.load_relaxed());
+  counter("kmem_cpu_list_drains", s.cpu_list_drains.load_relaxed());
+  counter("kmem_reserve_used", s.reserve_used.load_relaxed());
+  counter("kmem_waits", s.waits.load_relaxed());
+  counter("kmem_wait_turns", s.wait_turns.load_relaxed());
+  counter("kmem_long_sleeps", s.long_sleeps.load_relaxed());
+  counter("kmem_deadlocks", s.deadlocks.load_relaxed());
+  counter("kmem_oom_notified", s.oom_notified.load_relaxed());
+  counter("kmem_deferred_frees", s.deferred_frees.load_relaxed());
+  counter("kmem_bad_pages", s.bad_pages.load_relaxed());
+}
+
+size_t write_vmstat(machine& m, char* buffer, size_t capacity) noexcept {
+  text_writer out(buffer, capacity);
+  for_each_counter(m, &out, [](void* context, const char* name, uint64_t value) noexcept {
+    static_cast<text_writer*>(context)->str(name).ch(' ').dec(value).ch('\n');
+  });
   return out.length();
 }
 
 size_t write_meminfo(machine& m, char* buffer, size_t capacity) noexcept {
   text_writer out(buffer, capacity);
   const slab_totals slabs = count_slab_pages(m);
-  const uint64_t free = free_of(m);
+  const uint64_t free = free_pages_total(m);
   kilobytes(out, "MemTotal:", m.limit.raw());
   kilobytes(out, "MemFree:", free);
   kilobytes(out, "MemAvailable:", free);

@@ -11,10 +11,18 @@
 namespace kmem {
 namespace {
 
+void fork_child() noexcept {
+  process_fork_child();
+  stat_process_child();
+}
+
+__attribute__((destructor)) void publish_last_figures() noexcept { stat_process_exit(); }
+
 // Before main, so that they are there before the first fork; they cost nothing while there is no machine.
 __attribute__((constructor)) void install_fork_handlers() noexcept {
+  set_start_hook(stat_start);
   set_fork_hooks({interrupt_fork_prepare, interrupt_fork_lock, interrupt_fork_parent, interrupt_fork_child, interrupt_fork_end});
-  if (pthread_atfork(process_fork_prepare, process_fork_parent, process_fork_child) != 0) {
+  if (pthread_atfork(process_fork_prepare, process_fork_parent, fork_child) != 0) {
     constexpr const char* text = "kmem: pthread_atfork failed: a child of fork() must not use the allocator";
     printk(log_level::err, text, __builtin_strlen(text));
   }

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "debug/debug.hpp"
 #include "face_malloc/face_malloc.hpp"
 
 namespace kmem {
@@ -17,6 +18,8 @@ void malloc_defaults(machine_config& config) noexcept {
   config.reserve_backed_kbytes = 128;
   config.kswapd = kswapd_mode::off;
   config.keep_free_kbytes = 4096;
+  config.stat = true;
+  set_start_hook(stat_start);
 }
 
 /// Without a machine there is no memory for the program, and no way on.
@@ -31,10 +34,18 @@ KMEM_COLD machine* give_up() noexcept {
 
 namespace {
 
+void fork_child() noexcept {
+  process_fork_child();
+  stat_process_child();
+}
+
+/// The figures that are left to who has asked for the last ones.
+__attribute__((destructor)) void publish_last_figures() noexcept { stat_process_exit(); }
+
 /// Before the constructors of all others (-z initfirst, and the lowest priority that a program may use in a static one): of what they
 /// register for forks the first half then runs before the locks are taken, and the second half after they are free.
 __attribute__((constructor(101))) void install_fork_handlers() noexcept {
-  if (pthread_atfork(process_fork_prepare, process_fork_parent, process_fork_child) != 0) {
+  if (pthread_atfork(process_fork_prepare, process_fork_parent, fork_child) != 0) {
     constexpr const char* text = "kmem: pthread_atfork failed: a forked child of a threaded program may hang in malloc\n";
     plat::write_all(2, text, __builtin_strlen(text));
   }

@@ -153,6 +153,15 @@ bool parse_cpus(piece value, machine_config& c) noexcept {
   return true;
 }
 
+bool parse_stat(piece value, machine_config& c) noexcept {
+  uint32_t keep = 0;
+  const bool kept = value.length > 5 && equal({value.text, 5}, "keep:");
+  if (kept ? !parse_integer(value.from(5), 1, ~uint32_t{0} >> 1, keep) : !equal(value, "0") && !equal(value, "1")) return false;
+  c.stat = kept || equal(value, "1");
+  c.stat_keep = keep;
+  return true;
+}
+
 bool parse_cgroup(piece value, machine_config& c) noexcept {
   if (!equal(value, "0") && !equal(value, "1")) return false;
   c.cgroup = equal(value, "1");
@@ -235,6 +244,9 @@ constexpr parameter table[] = {
     {{"kmalloc_max", size_or_auto, "auto", "kmalloc_max=128K", "The largest kmalloc. auto: the largest block of pages."},
      parse_auto_size<&machine_config::kmalloc_max>},
     {{"cpus", "auto, or 1 to 1024", "auto", "cpus=8", "Possible CPUs. auto: those of the system."}, parse_cpus},
+    {{"stat", "0, 1 or keep:PID", "0", "stat=1",
+      "Whether the process shows its figures to the command kmem; 1 in the malloc replacement. keep: and the last ones stay behind."},
+     parse_stat},
     {{"failslab", fail_values, "1,0,0,-1", "failslab=1,10,0,-1", "Makes allocations of slab objects fail."},
      parse_fail<fail_point::failslab>},
     {{"fail_page_alloc", fail_values, "1,0,0,-1", "fail_page_alloc=10,100,0,5", "Makes allocations of pages fail."},
@@ -412,6 +424,11 @@ bool numbers_are_valid(const machine_config& c, text_writer& out) noexcept {
 }  // namespace
 
 std::span<const parameter_info> parameters() noexcept { return infos; }
+
+const parameter_info* find_parameter_info(const char* name, size_t length) noexcept {
+  const parameter* const known = find_parameter({name, length});
+  return known != nullptr ? &known->info : nullptr;
+}
 
 bool parse_size(const char* text, size_t length, uint64_t& bytes) noexcept {
   unsigned shift = 0;

@@ -44,6 +44,8 @@ struct machine_config {
   checker_mode reclaim_checker = checker_mode::in_debug_builds;  // vm.reclaim_checker=
   context_policy on_broken_context = context_policy::report;     // context_policy=
   uint32_t cpus = 0;                              // possible CPUs; 0: the platform's
+  bool stat = false;                              // stat=: publish figures in a segment
+  uint32_t stat_keep = 0;                         // stat=keep:PID: the process whose last figures stay; 0: none's
   bool cgroup = true;                             // look for a container's limit when mem is 0
   const char* path_prefix = "";                   // in front of /proc and /sys, so that tests can play a container
   fail_attributes fail[nr_fail_points];
@@ -69,6 +71,10 @@ std::span<const parameter_info> parameters() noexcept;
 /// names counts, as in the kernel. Return: false, `config` unchanged and `error` set when a name is unknown, a value malformed or the
 /// result contradicts itself. Context: any.
 bool parse_config(const char* cmdline, machine_config& config, config_error& error) noexcept;
+/// The parameter with that name, `-` and `_` being the same. Return: nullptr if there is none. Context: any.
+const parameter_info* find_parameter_info(const char* name, size_t length) noexcept;
+/// Writes the value of the parameter with exactly that name, as parse_config would read it. Return: false if there is none. Context: any.
+bool write_parameter(const machine_config& config, const char* name, text_writer& out) noexcept;
 /// Checks ranges and what must fit together (zones within mem=). Return: false with `error` set. Context: any.
 bool config_is_valid(const machine_config& config, config_error& error) noexcept;
 /// Reads one size: digits with K, M, G, T (1024) or nothing. Return: false if malformed or too large.

@@ -241,7 +241,9 @@ bool acquire_pages(page_allocator& pa, request& r) noexcept {
     return false;
   }
   if (KMEM_UNLIKELY(pa.reserve_grown.load_relaxed() != 0) && may_block(r.gfp) && current().depth == 0) decay_reserves(pa, plat::now_ns());
-  return first_attempt(pa, r) || alloc_slow(pa, r);
+  const bool served = first_attempt(pa, r) || alloc_slow(pa, r);
+  watch_slow_path(pa);
+  return served;
 }
 
 /// Makes what attempt() or the chain has taken into what the caller wants.

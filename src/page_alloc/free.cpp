@@ -96,6 +96,7 @@ void free_head(page_allocator& pa, page* p) noexcept {
   if (!free_to_zone(pa, p)) return defer(pa, p);
   drain_deferred(pa);
   give_back_surplus(pa, z);
+  watch_slow_path(pa);
 }
 
 void uncharge_pages(page_allocator& pa, int zone_number, nr_pages_t n) noexcept {

@@ -242,6 +242,8 @@ void forget(page_allocator& pa) noexcept {
   pa.follows_groups = false;
   pa.fresh_blocks.store_relaxed(0);
   pa.withheld.store_relaxed(0);
+  pa.lowered.store_relaxed(0);
+  pa.watch.store_relaxed(nullptr);
 }
 
 KMEM_COLD err refuse(const char* what, uint64_t limit) noexcept {

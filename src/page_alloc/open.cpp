@@ -120,11 +120,30 @@ void follow_groups(page_allocator& pa) noexcept {
   if (pa.fresh_blocks.fetch_add_relaxed(1) + 1 < blocks_between_readings) return;
   pa.fresh_blocks.store_relaxed(0);
   const uint64_t left = budget_left_by_groups(pa.config, own_pages(pa) << page_shift).raw();
-  const uint64_t limit = pa.limit.raw(), wanted = left < limit ? limit - left : 0;
+  const uint64_t limit = pa.limit.raw(), by_groups = left < limit ? limit - left : 0, lowered = pa.lowered.load_relaxed();
+  const uint64_t wanted = by_groups > lowered ? by_groups : lowered;
   if (wanted == 0 && pa.withheld.load_relaxed() == 0) return;
-  if (wanted != 0) report_withheld(pa, left);
+  if (by_groups > lowered) report_withheld(pa, left);
   const uint64_t missing = withhold(pa, wanted);
   if (missing != 0 && give_back_zone(pa, pa.zones[raw(zone_idx::normal)], missing, true, false) != 0) withhold(pa, wanted);
+}
+
+uint64_t set_budget(page_allocator& pa, nr_pages_t limit) noexcept {
+  const uint64_t wanted = limit < pa.limit ? (pa.limit - limit).raw() : 0;
+  const uint64_t before = pa.withheld.load_relaxed();
+  uint64_t missing = withhold(pa, wanted);
+  if (missing != 0 && give_back_zone(pa, pa.zones[raw(zone_idx::normal)], missing, true, false) != 0) missing = withhold(pa, wanted);
+  if (missing != 0) {
+    withhold(pa, before);
+    return missing;
+  }
+  pa.lowered.store_relaxed(wanted);
+  return 0;
+}
+
+nr_pages_t budget_now(const page_allocator& pa) noexcept {
+  const nr_pages_t withheld(pa.withheld.load_relaxed());
+  return withheld < pa.limit ? pa.limit - withheld : nr_pages_t(0);
 }
 
 bool acquire(ranked_lock& lock) noexcept {

@@ -10,6 +10,7 @@
 //          would only be tried.
 #pragma once
 #include "page_alloc/waiting.hpp"
+#include "page_alloc/watch.hpp"
 
 namespace kmem {
 KMEM_BUILD_NAMESPACE {
@@ -153,7 +154,8 @@ struct page_allocator : memory_map {
   bool follows_groups = false;        // the budget came from a cgroup: read again as the machine grows
   atomic<uint32_t> fresh_blocks{0};   // page blocks begun since the last reading
   atomic<uint32_t> managed_due{0};    // NORMAL can be larger: metadata has gone where its lock could not be had
-  atomic<uint64_t> withheld{0};       // pages of the limit that the groups do not leave any more; changed under NORMAL's lock
+  atomic<uint64_t> withheld{0};       // pages of the limit that the groups, or `lowered`, do not leave; changed under NORMAL's lock
+  atomic<uint64_t> lowered{0};        // pages of the limit that set_budget() has taken away
   page_stack memalloc_pool;           // for __GFP_MEMALLOC and reclaimers; pages of NORMAL, neither free nor charged
   uint64_t memalloc_pool_target = 0;  // pages
   uint64_t keep_free_pages = 0;       // of each zone, stay backed though free
@@ -178,6 +180,7 @@ struct page_allocator : memory_map {
   rate_limit group_reports{60'000'000'000, 1};         // arbitrary
   rate_limit bad_page_reports{60'000'000'000, 60};     // the kernel's: 60 a minute
   rate_limit deadlock_reports{60'000'000'000, 1};      // arbitrary
+  atomic<stat_watch*> watch{nullptr};  // set while the machine starts; nullptr: nobody watches
   uint64_t fork_locks[(size_t{max_cpus} * nr_zones + nr_zones + 3 + 63) / 64] = {};  // which locks fork's prepare handler has taken
 };
 
@@ -277,6 +280,21 @@ void refill_reserve(page_allocator& pa) noexcept;
 /// Return: whether a reserve is still larger than at the start: then come again. Context: may sleep; no lock held.
 bool decay_reserves(page_allocator& pa, uint64_t now_ns) noexcept;
 inline constexpr uint64_t reserve_decay_after_ns = 10'000'000'000;  // arbitrary
+
+/// Tells the watch that a slow path ends. Context: any; no lock held.
+inline void watch_slow_path(page_allocator& pa) noexcept {
+  stat_watch* const watch = pa.watch.load_relaxed();
+  if (KMEM_UNLIKELY(watch != nullptr)) watch_event(pa, *watch);
+}
+/// Sleeps while *word is 0, at most timeout_ns; a request in the watch's mailbox is served, and ends it, too. Context: may sleep; no lock
+/// held.
+void wait_or_serve(page_allocator& pa, uint32_t* word, uint64_t timeout_ns) noexcept;
+
+/// Changes the budget, to no more than it was at the start. Free memory is given back for it, and nothing else. Return: pages that are in
+/// the way: then nothing has changed. Context: may sleep; no lock held.
+uint64_t set_budget(page_allocator& pa, nr_pages_t limit) noexcept;
+/// What the budget is now. Context: any.
+nr_pages_t budget_now(const page_allocator& pa) noexcept;
 
 // For background reclaim. Zones up to `highest` count, with what they keep from requests for `highest`; but DMA and DMA32 only for who
 // asks for them: being small, they would hide that NORMAL is empty.

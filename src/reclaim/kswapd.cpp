@@ -135,12 +135,13 @@ bool without_hope(const machine& m) noexcept {
 }
 
 /// Sleeps while nobody wants anything, at most `timeout_ns`. Return: whether somebody does.
-bool sleep_unless_wanted(kswapd_state& k, uint64_t timeout_ns) noexcept {
+bool sleep_unless_wanted(machine& m, uint64_t timeout_ns) noexcept {
+  kswapd_state& k = m.kswapd;
   const uint64_t end = timeout_ns == forever_ns ? forever_ns : plat::now_ns() + timeout_ns;
   while (k.word.load_relaxed() == 0) {
     const uint64_t now = plat::now_ns();
     if (now >= end) return false;
-    plat::futex_wait(k.word.word(), 0, end == forever_ns ? forever_ns : end - now);
+    wait_or_serve(m, k.word.word(), end == forever_ns ? forever_ns : end - now);
   }
   return true;
 }
@@ -154,7 +155,7 @@ void rest(machine& m, work& w) noexcept {
   // What was asked for while it worked; but if it has given up, a request alone is no reason to try again.
   bool wanted = k.stop.load_relaxed() != 0 || (k.highest.load_relaxed() != 0 && !without_hope(m));
   if (!wanted && k.hopeless.load_relaxed() == 0) {
-    wanted = sleep_unless_wanted(k, short_sleep_ns);
+    wanted = sleep_unless_wanted(m, short_sleep_ns);
     if (wanted) {
       k.wakes.fetch_add_relaxed(1);
       m.kswapd.kswapd_low_wmark_hit_quickly.fetch_add_relaxed(1);
@@ -166,7 +167,7 @@ void rest(machine& m, work& w) noexcept {
   if (!wanted) w = {};
   while (!wanted) {
     const bool again = decay_reserves(m, plat::now_ns());
-    wanted = sleep_unless_wanted(k, again ? reserve_decay_after_ns : forever_ns);
+    wanted = sleep_unless_wanted(m, again ? reserve_decay_after_ns : forever_ns);
     if (wanted) k.wakes.fetch_add_relaxed(1);
   }
   k.asleep_since.store_relaxed(0);

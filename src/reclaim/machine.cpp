@@ -61,6 +61,14 @@ void describe(config_error& error, const machine_config& config, err result) noe
 
 }  // namespace
 
+void apply_reclaim_checker(const machine_config& config) noexcept {
+#if defined(KMEM_DEBUG)
+  set_reclaim_checker(config.reclaim_checker != checker_mode::off);
+#else
+  set_reclaim_checker(config.reclaim_checker == checker_mode::on);
+#endif
+}
+
 err machine_init(machine& m, const machine_config& config, config_error& error) noexcept {
   if (!config_is_valid(config, error)) return err::inval;
   forget_callbacks(m);
@@ -74,11 +82,7 @@ err machine_init(machine& m, const machine_config& config, config_error& error) 
     describe(error, config, result);
     return result;
   }
-#if defined(KMEM_DEBUG)
-  set_reclaim_checker(config.reclaim_checker != checker_mode::off);
-#else
-  set_reclaim_checker(config.reclaim_checker == checker_mode::on);
-#endif
+  apply_reclaim_checker(config);
   // Otherwise what the program has chosen by set_context_policy() stays.
   if (config.on_broken_context != context_policy::report) set_context_policy(config.on_broken_context);
   for (unsigned point = 0; point < nr_fail_points; ++point)  // after set-up: what fails then is what the user does

@@ -35,10 +35,13 @@ struct machine final : vmalloc_allocator {
   kswapd_state kswapd;
   shrinker_state shrinkers;
   mempool* mempools KMEM_GUARDED_BY(callbacks_lock) = nullptr;
+  stat::segment* stat_segment = nullptr;  // where the watch's is mapped; written while the machine starts, and in the child of a fork
 };
 
 /// Sets up every layer. Return: err::ok, or why not, with everything given back and `error` set. May sleep.
 [[nodiscard]] err machine_init(machine& m, const machine_config& config, config_error& error) noexcept;
+/// Switches the checker of the process on or off, as the configuration wants it.
+void apply_reclaim_checker(const machine_config& config) noexcept;
 /// Everything back to the system. Objects still out become invalid. Return: false (and nothing done) when a layer reports damage.
 bool machine_destroy(machine& m) noexcept;
 
@@ -76,6 +79,9 @@ extern constinit process_slot process;
 
 /// What a face wants to be different from the usual configuration, before KMEM_CMDLINE is read.
 using config_defaults = void (*)(machine_config& config) noexcept;
+/// What is to be done with the process's machine before the first request is served. Context: before the machine starts.
+using start_hook = void (*)(machine& m) noexcept;
+void set_start_hook(start_hook hook) noexcept;
 
 /// Sets the process's machine up if nobody has. Return: nullptr when that is refused (reported once), and for a signal handler or a
 /// message

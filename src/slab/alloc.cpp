@@ -76,6 +76,7 @@ __attribute__((noinline)) void* refill(slab_allocator& sa, kmem_cache& cache, gf
     }
     got = add_slab_and_take(sa, cache, *head, batch, want);
   }
+  watch_slow_path(sa);
   return keep_rest(sa, cache, batch, got);
 }
 
@@ -112,6 +113,7 @@ void flush_objects(slab_allocator& sa, kmem_cache& cache, void* const* objects, 
   cache.stats.flushes.fetch_add_relaxed(1);
   const unsigned left = put_to_barn(sa, cache, objects, n);
   if (left != 0) put_to_slabs(sa, cache, objects, left);
+  watch_slow_path(sa);
 }
 
 void* cache_alloc_unchecked(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bool quiet, object_at_hand* instead) noexcept {

@@ -273,6 +273,8 @@ bool read_cache_info(slab_allocator& sa, unsigned index, cache_info& result) noe
       result.in_arrays += array_count(sa, cpu, cache->class_byte);
       slot.lock.unlock();
     }
+    result.refills = cache->stats.refills.load_relaxed();
+    result.flushes = cache->stats.flushes.load_relaxed();
     if (cache->barn_lock.lock_unless_nested()) {
       result.in_barn = cache->barn_objects;
       cache->barn_lock.unlock();

@@ -188,6 +188,7 @@ struct cache_info {
   char name[32];
   uint32_t object_size, size, align, objects_per_slab, pages_per_slab;
   uint64_t active, total, slabs, partial_slabs, in_arrays, in_barn;   // active: handed out
+  uint64_t refills, flushes;
 };
 /// The i-th living cache. Return: false past the last.
 bool read_cache_info(slab_allocator& sa, unsigned index, cache_info& result) noexcept;

@@ -11,12 +11,14 @@ enum exit_code : int {
   exit_ok = 0,
   exit_errors_found = 1,   // the replay found what must not be
   exit_bad_input = 2,      // an argument, a trace or an output file cannot be used
+  exit_not_yet = 3,        // a living process has not acted yet on what it was asked
   exit_interrupted = 130,  // as shells call a program that SIGINT ended
 };
 
 void add_replay_command(CLI::App& program, int& status);
 void add_gfp_command(CLI::App& program, int& status);
 void add_params_command(CLI::App& program, int& status);
+void add_live_commands(CLI::App& program, int& status);  // stat, param, trim
 
 const char* program_version();
 

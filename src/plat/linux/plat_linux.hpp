@@ -66,6 +66,22 @@ struct plat_linux {
   /// Can the 8 bytes at `address`, a multiple of 8, be read without a fault? Touches nothing.
   static bool is_readable(const void* address) noexcept;
 
+  /// Sleeps while *word == expected and *shared_word, which other processes write, is shared_expected; at most timeout_ns. Before Linux
+  /// 5.16 the latter is looked at four times a second. May sleep.
+  static void futex_wait_either(uint32_t* word, uint32_t expected, uint32_t* shared_word, uint32_t shared_expected,
+                                uint64_t timeout_ns) noexcept;
+
+  // For the statistics segment: segment.cpp.
+  /// System V shared memory of this process's own, zeroed, for its user only. It goes with the last process that has it, unless `keep`.
+  /// `at`: nullptr, or such a segment that it takes the place of. Return: nullptr when the system refuses, or is short of segments.
+  static void* make_segment(size_t bytes, void* at, bool keep) noexcept;
+  static void drop_segment(void* segment) noexcept;
+  /// A page that reads as zero in every forked child. Return: nullptr when refused.
+  static void* map_wiped_on_fork() noexcept;
+  static uint32_t process_id() noexcept;
+  /// CLOCK_BOOTTIME, in which /proc says when processes were started.
+  static uint64_t since_boot_ns() noexcept;
+
   /// Starts a thread that runs body(argument), with all signals blocked, on a stack of 256 KiB. The name is cut to 15 characters. Return:
   /// false (and `handle` holds no thread) when the system refuses. Context: process context with no lock held: the C library allocates.
   static bool start_thread(thread_handle& handle, void (*body)(void*) noexcept, void* argument, const char* name) noexcept;

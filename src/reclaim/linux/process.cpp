@@ -37,6 +37,7 @@ struct forking {
 };
 constinit thread_local forking fork_now;
 constinit fork_hooks fork_hooks_installed{};  // before main
+constinit atomic<start_hook> start_hook_installed{nullptr};
 
 uint32_t* state_word() noexcept { return reinterpret_cast<uint32_t*>(process.state.word()); }
 
@@ -107,6 +108,8 @@ KMEM_COLD void report_inherited() noexcept {
 }
 
 void finish_start(machine_state state) noexcept {
+  const start_hook hook = start_hook_installed.load_relaxed();
+  if (state == machine_state::serving && hook != nullptr) hook(process.object);
   process.state.store_release(state);      // pairs: machine_state
   process.starter.store_release(nullptr);  // pairs: machine_starter
   plat::futex_wake(state_word(), 0x7fffffff);
@@ -214,6 +217,8 @@ void end_fork(bool child) noexcept {
 }
 
 }  // namespace
+
+void set_start_hook(start_hook hook) noexcept { start_hook_installed.store_relaxed(hook); }
 
 void set_fork_hooks(const fork_hooks& hooks) noexcept { fork_hooks_installed = hooks; }
 

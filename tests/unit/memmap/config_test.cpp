@@ -31,7 +31,7 @@ bool same(const machine_config& a, const machine_config& b) {
          a.reserve_backed_kbytes == b.reserve_backed_kbytes && a.keep_free_kbytes == b.keep_free_kbytes &&
          a.kmalloc_max == b.kmalloc_max && a.alloc_wait_ms == b.alloc_wait_ms &&
          a.sleep_record_ms == b.sleep_record_ms && a.kswapd == b.kswapd && a.reclaim_checker == b.reclaim_checker &&
-         a.on_broken_context == b.on_broken_context && a.cpus == b.cpus &&
+         a.on_broken_context == b.on_broken_context && a.cpus == b.cpus && a.stat == b.stat && a.stat_keep == b.stat_keep &&
          a.cgroup == b.cgroup && std::string(a.path_prefix) == b.path_prefix;
 }
 
@@ -111,6 +111,8 @@ TEST(ParseConfigTest, ReadsEveryParameterIntoItsField) {
   expected.on_broken_context = context_policy::abort;
   expected.cpus = 8;
   expected.cgroup = false;
+  expected.stat = true;
+  expected.stat_keep = 4711;
   expected.fail[0] = {10, 2, 5, 4096, 1};
   expected.fail[1] = {20, 3, -1, 0, 1};
   expected.fail[2] = {100, 1, 1, 65536, 1};
@@ -119,7 +121,7 @@ TEST(ParseConfigTest, ReadsEveryParameterIntoItsField) {
       "vm.min_free_kbytes=4096 vm.watermark_scale_factor=100 vm.lowmem_reserve_ratio=1,2,3,4,5 vm.reserve_backed_kbytes=128 "
       "vm.keep_free_kbytes=16384 "
       "kmalloc_max=128K vm.alloc_wait_ms=250 vm.sleep_record_ms=25 vm.kswapd=0 vm.reclaim_checker=1 context_policy=abort cpus=8 cgroup=0 "
-      "failslab=2,10,4096,5 fail_page_alloc=3,20,0,-1 fail_mmap=1,100,65536,1";
+      "stat=keep:4711 failslab=2,10,4096,5 fail_page_alloc=3,20,0,-1 fail_mmap=1,100,65536,1";
   EXPECT_TRUE(same(parsed(cmdline), expected));
   for (const parameter_info& p : parameters()) EXPECT_THAT(cmdline, HasSubstr(std::string(p.name) + "=")) << "add it to this test";
 
