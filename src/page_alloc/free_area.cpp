@@ -133,8 +133,11 @@ take_result search_list(page_allocator& pa, zone& z, unsigned list, look_for wha
 take_result search_type(page_allocator& pa, zone& z, unsigned type, look_for what, take_request& request, taken_run& run) noexcept
     KMEM_REQUIRES(z.lock) {
   take_result result = take_result::none;
+  const uint8_t* const orders = what == look_for::backed ? z.list_present_order : z.list_usable_order;
   for (unsigned fill = nr_occupancy_lists; fill-- != 0;) {
-    const take_result r = search_list(pa, z, present_lists + type * nr_occupancy_lists + fill, what, request, run);
+    const unsigned list = present_lists + type * nr_occupancy_lists + fill;
+    if (z.lists[list] == 0 || orders[list] < request.order) continue;  // most of them: asked here, not in a call
+    const take_result r = search_list(pa, z, list, what, request, run);
     if (r == take_result::ok) return r;
     if (r == take_result::no_headroom) result = r;
   }

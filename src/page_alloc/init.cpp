@@ -202,6 +202,8 @@ void set_targets(page_allocator& pa) noexcept {
   constexpr uint64_t pool_least = 4, pool_most = 64, pool_share = 512;  // arbitrary: what one reclaimer needs to free something
   const uint64_t pool = pa.zones[raw(zone_idx::normal)].managed_most / pool_share;
   pa.memalloc_pool_target = pool < pool_least ? pool_least : pool > pool_most ? pool_most : pool;
+  // Who has little of the reserve backed wants a small process: the pool is backed as well.
+  if (backed < all && pa.memalloc_pool_target > backed / 4) pa.memalloc_pool_target = backed / 4 < pool_least ? pool_least : backed / 4;
 }
 
 err set_up(page_allocator& pa, const machine_config& config, uint64_t limit) noexcept {
