@@ -75,7 +75,7 @@ def large_rows():
         Row("large 64K-4M touched", "large blocks and growth", "blocks", (("touch", 1), ("n", 4_000))),
         Row("large 64K-512K touched", "large blocks and growth", "blocks", (("touch", 1), ("high", 512 << 10), ("n", 20_000))),
         Row("realloc 16-64K", "large blocks and growth", "doubling", (("n", 2_000_000),)),
-        Row("realloc 64K-64M", "large blocks and growth", "doubling", (("low", 64 << 10), ("high", 64 << 20), ("n", 20_000))),
+        Row("realloc 64K-64M", "large blocks and growth", "doubling", (("low", 64 << 10), ("high", 64 << 20), ("n", 4_000))),
         Row("vectors to 64M", "large blocks and growth", "vectors", (("vectors", 4), ("n", 60_000_000))),
         Row("vectors to 1M", "large blocks and growth", "vectors", (("vectors", 16), ("bytes", 1 << 20), ("n", 60_000_000))),
         Row("creeping realloc to 16M", "large blocks and growth", "creeping", (("n", 20_000),)),
