@@ -15,6 +15,10 @@ struct parameter_rule {
 /// The index-th parameter. Context: any. Return: false past the last one.
 KMEM_EXPORT bool read_parameter_rule(unsigned index, parameter_rule& result) noexcept;
 
+/// Would init() understand these parameters? `error` receives what is wrong, NUL-terminated and cut. Context: any. Return: whether it
+/// would.
+KMEM_EXPORT bool check_parameters(const char* cmdline, char* error, size_t error_capacity) noexcept;
+
 /// One step of the chain that an allocation goes through before it returns nullptr.
 struct chain_step_rule {
   const char* name = "";   // as in allocation_failure::step

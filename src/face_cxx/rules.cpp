@@ -28,6 +28,14 @@ order_t bounded(unsigned order) noexcept { return order_t(order < 255 ? order : 
 
 }  // namespace
 
+bool check_parameters(const char* cmdline, char* error, size_t error_capacity) noexcept {
+  machine_config config;
+  config_error why;
+  if (parse_config(cmdline, config, why)) return true;
+  text_writer(error, error_capacity).str(why.text);
+  return false;
+}
+
 bool read_parameter_rule(unsigned index, parameter_rule& result) noexcept {
   const std::span<const parameter_info> all = parameters();
   if (index >= all.size()) return false;

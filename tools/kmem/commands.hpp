@@ -3,7 +3,9 @@
 // The subcommands of the program. Each adds itself to the parser and leaves its exit code in `status` when it ran.
 
 #include <CLI/CLI.hpp>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace kmem::tool {
 
@@ -18,6 +20,10 @@ enum exit_code : int {
 void add_replay_command(CLI::App& program, int& status);
 void add_gfp_command(CLI::App& program, int& status);
 void add_params_command(CLI::App& program, int& status);
+void add_run_command(CLI::App& program, int& status);
+// The arguments without the "--" that stands between the options of `run` and the program. Its options end at the program anyway, and what
+// follows it is the program's.
+std::vector<std::string> without_separator(int argc, const char* const* argv);
 void add_live_commands(CLI::App& program, int& status);  // stat, param, trim
 
 const char* program_version();

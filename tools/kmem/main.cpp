@@ -9,6 +9,8 @@
 #include <new>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "commands.hpp"
 
@@ -37,13 +39,16 @@ int main(int argc, char** argv) {
     add_replay_command(program, status);
     add_gfp_command(program, status);
     add_params_command(program, status);
+    add_run_command(program, status);
     add_live_commands(program, status);
     if (argc > 1 && argv[1][0] != '-' && !has_command(program, argv[1])) {
       std::fprintf(stderr, "kmem: there is no command '%s'\n'kmem --help' lists the commands\n", argv[1]);
       return exit_bad_input;
     }
     try {
-      program.parse(argc, argv);
+      std::vector<std::string> arguments = without_separator(argc, argv);
+      std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+      program.parse(std::move(arguments));
     } catch (const CLI::Success& wanted) {
       std::ostringstream text;
       const int wanted_status = program.exit(wanted, text, std::cerr);

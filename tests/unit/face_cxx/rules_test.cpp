@@ -25,6 +25,17 @@ TEST(rules, every_parameter_has_a_name_of_its_own_and_help) {
   EXPECT_TRUE(names.contains("vm.min_free_kbytes"));
 }
 
+TEST(rules, parameters_are_checked_as_init_would) {
+  char error[100] = "untouched";
+  EXPECT_TRUE(check_parameters("mem=64M vm.kswapd=0", error, sizeof error));
+  EXPECT_TRUE(check_parameters("", error, sizeof error));
+  EXPECT_STREQ(error, "untouched");
+  EXPECT_FALSE(check_parameters("mem=lots", error, sizeof error));
+  EXPECT_STREQ(error, "mem=lots: expected auto, N% or a size of 4M to 8T, as in mem=512M");
+  EXPECT_FALSE(check_parameters("mem=lots", error, 5));
+  EXPECT_STREQ(error, "mem=");
+}
+
 TEST(rules, steps_are_those_of_the_chain_with_the_same_rights) {
   for (const gfp_t mask : {gfp::kernel, gfp::atomic, gfp::nowait, gfp::noio, gfp::nofs, gfp::kernel | gfp::noretry,
                            gfp::kernel | gfp::nofail, gfp::kernel | gfp::nomemalloc, gfp::none}) {

@@ -68,7 +68,7 @@ nlohmann::ordered_json summary_json(const view& v, std::uint64_t now) {
   const stat::figures& f = v.figures;
   nlohmann::ordered_json json = {{"pid", v.pid},
                                  {"command", v.command},
-                                 {"figures_age_ns", v.age_ns(now)},
+                                 {"figures_age_ns", f.time_ns != 0 ? nlohmann::ordered_json(v.age_ns(now)) : nlohmann::ordered_json()},
                                  {"torn", v.torn},
                                  {"budget", f.budget},
                                  {"charged", v.charged_now()},
