@@ -20,6 +20,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
   if(KMEM_SANITIZE)  # in instrumented std::function moves of std::regex (its bug 105562)
     list(APPEND KMEM_HOSTED_WARNINGS -Wno-maybe-uninitialized)
   endif()
+elseif(CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 17)
+  list(APPEND KMEM_HOSTED_WARNINGS -Wno-deprecated-declarations)  # std::stable_sort of libstdc++ 12 uses what it calls deprecated itself
 endif()
 
 # Sources of a layer for one platform (linux or sim): everything below its folder but for the other platform and other machines.
