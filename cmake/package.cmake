@@ -42,8 +42,9 @@ kmem_package(dev libkmem-dev libdevel "${lib} (= ${version}), ${malloc} (= ${ver
 This package has the headers for C and C++ and those for kernel code, the
 static libraries, and what CMake and pkg-config need.")
 kmem_package(program kmem utils "${malloc} (= ${version})" "Linux kernel's memory allocator, the program" "${about}
-This package has the program kmem, which replays recordings of a kernel's
-allocations and decodes GFP flags.")
+This package has the program kmem, which runs programs under a budget, shows
+and changes what the allocator does in them, and replays recordings of a
+kernel's allocations.")
 
 execute_process(COMMAND gzip -9nc "${PROJECT_SOURCE_DIR}/packaging/changelog" OUTPUT_FILE "${PROJECT_BINARY_DIR}/changelog.Debian.gz"
   COMMAND_ERROR_IS_FATAL ANY)

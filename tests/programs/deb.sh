@@ -56,6 +56,7 @@ mv "$at/root" "$at/moved"
 readelf -SW "$at/moved/$lib/libkmem.so.0" "$at/moved/usr/bin/kmem" | grep -q '\.debug_info' && fail "debug information was left in"
 LD_PRELOAD="$at/moved/$lib/libkmem-malloc.so" KMEM_CMDLINE=mem=64M grep -q libkmem-malloc.so.0 /proc/self/maps || fail "not preloaded"
 [[ $("$at/moved/usr/bin/kmem" --version) == *"${version%-*}"* ]] || fail "kmem has another version"
+"$at/moved/usr/bin/kmem" run --mem 64M -- grep -q "$at/moved/$lib/libkmem-malloc.so.0" /proc/self/maps || fail "kmem run runs without it"
 bash "$KMEM_SOURCE_DIR/tests/install/consume.sh" "$at/moved/usr"
 if [[ -n ${KMEM_TEST_FULL:-} ]]; then
   lintian --allow-root --fail-on error,warning "${packages[@]}" || fail "lintian has findings"

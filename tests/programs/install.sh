@@ -27,6 +27,7 @@ for header in "$prefix"/include/kmem/*.hpp; do
   done
 done
 "$prefix/bin/kmem" --help >/dev/null
+"$prefix/bin/kmem" run --mem 64M -- grep -q "$library" /proc/self/maps || { echo "kmem run does not run $library"; exit 1; }
 for page in man1/kmem.1 man3/kmalloc.3 man3/kmem_kfree.3 man7/gfp.7 man7/kmem-malloc.7; do
   text=$(cd "$prefix/share/man" && mandoc -T markdown "$page")
   [[ $text == *DESCRIPTION* ]] || { echo "no manual page $page"; exit 1; }
