@@ -1,7 +1,7 @@
 # Sourced by run and test: installs the Debian packages that are missing, and configures and builds a preset.
 
 BUILD_PACKAGES=(g++-12 g++ gcc cmake ninja-build ccache python3 pkg-config libfmt-dev libcli11-dev nlohmann-json3-dev zlib1g-dev
-  liblzma-dev libzstd-dev libgtest-dev libgmock-dev)
+  liblzma-dev libzstd-dev libncurses-dev libgtest-dev libgmock-dev)
 TEST_PACKAGES=(clang-14 libclang-rt-14-dev binutils util-linux dpkg-dev file mandoc)
 FULL_TEST_PACKAGES=(lintian rustc redis-server redis-tools)
 

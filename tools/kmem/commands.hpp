@@ -20,6 +20,7 @@ enum exit_code : int {
 void add_replay_command(CLI::App& program, int& status);
 void add_gfp_command(CLI::App& program, int& status);
 void add_params_command(CLI::App& program, int& status);
+void add_top_command(CLI::App& program, int& status);
 void add_run_command(CLI::App& program, int& status);
 // The arguments without the "--" that stands between the options of `run` and the program. Its options end at the program anyway, and what
 // follows it is the program's.

@@ -41,6 +41,7 @@ int main(int argc, char** argv) {
     add_params_command(program, status);
     add_run_command(program, status);
     add_live_commands(program, status);
+    add_top_command(program, status);
     if (argc > 1 && argv[1][0] != '-' && !has_command(program, argv[1])) {
       std::fprintf(stderr, "kmem: there is no command '%s'\n'kmem --help' lists the commands\n", argv[1]);
       return exit_bad_input;
