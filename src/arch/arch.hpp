@@ -29,3 +29,5 @@ KMEM_ALWAYS_INLINE void prefetch_write(const void* address) noexcept { __builtin
 KMEM_ALWAYS_INLINE char* thread_pointer() noexcept { return static_cast<char*>(__builtin_thread_pointer()); }
 
 }  // namespace kmem::arch
+
+#include "arch/section.hpp"  // uses what is above

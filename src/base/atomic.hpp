@@ -48,6 +48,11 @@ class atomic {
   }
   /// A value read for a report or an assertion of the sole owner: no scheduling point, no order.
   T peek() const noexcept { return value_.load(std::memory_order_relaxed); }
+  /// The store that commits a restartable sequence of the simulation: no scheduling point, no order.
+  void poke(T v) noexcept { value_.store(v, std::memory_order_relaxed); }
+  /// For assembly code.
+  T* raw() noexcept { return reinterpret_cast<T*>(&value_); }
+  const T* raw() const noexcept { return reinterpret_cast<const T*>(&value_); }
   /// The futex word behind a 32-bit atomic.
   uint32_t* word() noexcept
     requires(sizeof(T) == 4)

@@ -34,14 +34,16 @@ fail_counts get_fail_counts(fail_point point) noexcept;
 
 namespace base_detail {
 /// Not 0 while any point is on (bit per point) or any thread has armed fail-nth (in units of fail_nth_unit).
-extern constinit atomic<uint32_t> fail_armed;
+extern constinit atomic<uint32_t> fail_armed __attribute__((visibility("hidden")));
 bool should_fail_slow(fail_point point, uint64_t units) noexcept;
 }  // namespace base_detail
 
+/// Is any point on, or any thread's fail-nth armed? Context: any.
+KMEM_ALWAYS_INLINE bool fail_points_armed() noexcept { return KMEM_UNLIKELY(base_detail::fail_armed.load_relaxed() != 0); }
+
 /// Should this passage fail? `units`: size of the request in bytes. Context: any.
 inline bool should_fail(fail_point point, uint64_t units) noexcept {
-  if (KMEM_LIKELY(base_detail::fail_armed.load_relaxed() == 0)) return false;
-  return base_detail::should_fail_slow(point, units);
+  return fail_points_armed() && base_detail::should_fail_slow(point, units);
 }
 
 /// Arms fail-nth for the calling thread for a scope: the nth passage (1-based) of any point fails; all later ones too if persistent.

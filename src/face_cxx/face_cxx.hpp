@@ -12,6 +12,5 @@ inline machine* serving() noexcept { return serving_machine(); }
 /// The machine for a pointer that it handed out: it serves already.
 inline machine& owner() noexcept { return process.object; }
 /// False before the first allocation: then no pointer can be the machine's.
-inline bool is_serving() noexcept { return process.state.load_acquire() == machine_state::serving; }  // pairs: machine_state
 
 }  // namespace kmem

@@ -42,9 +42,10 @@ void* krealloc_array(const void* old, size_t n, size_t size, gfp_t gfp) noexcept
 }
 
 void kfree(const void* p) noexcept {
+  if (KMEM_LIKELY(is_serving() && free_at_once(process.object, const_cast<void*>(p)))) return;
   if (is_zero_or_null(p)) return;
   machine* const m = serving();
-  if (KMEM_LIKELY(m != nullptr)) kfree(*m, p);
+  if (m != nullptr) kfree_beyond_arrays(*m, p);
 }
 
 void kfree_sensitive(const void* p) noexcept {

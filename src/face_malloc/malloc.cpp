@@ -13,10 +13,20 @@
 namespace kmem {
 namespace {
 
-void release(void* p) noexcept {
-  if (KMEM_UNLIKELY(p == nullptr)) return;
-  machine* const m = serving();
-  if (KMEM_LIKELY(m != nullptr)) kfree(*m, p);
+/// Programs under this face have no contexts of the library's in which a request that may block would be wrong: nothing is to be asked.
+KMEM_ALWAYS_INLINE void* obtain(size_t size) noexcept {
+  if (KMEM_LIKELY(is_serving() && !fail_points_armed()))
+    if (void* const object = alloc_at_once(process.object, size); KMEM_LIKELY(object != nullptr)) return object;
+  return allocate(size, 1, malloc_gfp);
+}
+
+__attribute__((noinline)) void release_otherwise(void* p) noexcept {
+  machine* const m = p != nullptr ? serving() : nullptr;
+  if (m != nullptr) kfree_beyond_arrays(*m, p);
+}
+
+KMEM_ALWAYS_INLINE void release(void* p) noexcept {
+  if (KMEM_UNLIKELY(!is_serving() || !free_at_once(process.object, p))) release_otherwise(p);
 }
 
 void* reallocate(void* old, size_t size) noexcept {
@@ -41,7 +51,7 @@ KMEM_EXPORT void free_sized(void* p, size_t size) noexcept;
 KMEM_EXPORT void free_aligned_sized(void* p, size_t align, size_t size) noexcept;
 KMEM_EXPORT void cfree(void* p) noexcept;
 
-KMEM_EXPORT void* malloc(size_t size) noexcept { return kmem::allocate(size, 1, kmem::malloc_gfp); }
+KMEM_EXPORT void* malloc(size_t size) noexcept { return kmem::obtain(size); }
 
 KMEM_EXPORT void free(void* p) noexcept { kmem::release(p); }
 

@@ -329,6 +329,7 @@ void* realloc_any(kmalloc_allocator& ka, const void* old, size_t size, gfp_t gfp
 err kmalloc_init(kmalloc_allocator& ka) noexcept {
   ka.kmalloc_max_bytes = ka.config.kmalloc_max != 0 ? ka.config.kmalloc_max : page_size << (ka.max_order - 1);
   ka.class_max_bytes = ka.kmalloc_max_bytes < size_class_max ? ka.kmalloc_max_bytes : size_class_max;
+  ka.at_once_max_bytes = ka.kmalloc_max_bytes < small_class_max ? ka.kmalloc_max_bytes : small_class_max;
   for (unsigned number = 1; number <= nr_size_classes; ++number) {
     char name[32];
     write_name(name, kmalloc_type::normal, size_of_class(number));
@@ -352,9 +353,16 @@ void kmalloc_destroy(kmalloc_allocator& ka) noexcept {
     if (cache.id != 0) cache_retire(ka, cache);
   ka.kmalloc_max_bytes = 0;
   ka.class_max_bytes = 0;
+  ka.at_once_max_bytes = 0;
 }
 
 void* kmalloc(kmalloc_allocator& ka, size_t size, gfp_t gfp) noexcept {
+  if (KMEM_LIKELY(asks_nothing(gfp)))
+    if (void* const object = alloc_at_once(ka, size); KMEM_LIKELY(object != nullptr)) return object;
+  return kmalloc_beyond_arrays(ka, size, gfp);
+}
+
+void* kmalloc_beyond_arrays(kmalloc_allocator& ka, size_t size, gfp_t gfp) noexcept {
   if (KMEM_LIKELY(size - 1 < ka.class_max_bytes)) return alloc_class(ka, size_class_of(size), size, 1, gfp, false);
   return alloc_any(ka, size, 1, gfp, true, false);
 }
@@ -385,6 +393,10 @@ void* krealloc_huge(kmalloc_allocator& ka, const void* old, size_t size, gfp_t g
 }
 
 void kfree(kmalloc_allocator& ka, const void* p) noexcept {
+  if (KMEM_UNLIKELY(!free_at_once(ka, const_cast<void*>(p)))) kfree_beyond_arrays(ka, p);
+}
+
+void kfree_beyond_arrays(kmalloc_allocator& ka, const void* p) noexcept {
   if (KMEM_UNLIKELY(is_zero_or_null(p))) return;
   void* const object = const_cast<void*>(p);
   if (kmem_cache* const cache = cache_of(ka, p)) return cache_free_unchecked(ka, *cache, object);
@@ -396,7 +408,7 @@ void kfree(kmalloc_allocator& ka, const void* p) noexcept {
 size_t ksize(kmalloc_allocator& ka, const void* p) noexcept {
   if (is_zero_or_null(p)) return 0;
   if (const kmem_cache* const cache = cache_of(ka, p)) {
-    if (!is_object_start(ka, *cache, p)) return 0;  // or what is cleared or copied would reach into the neighbour
+    if (!is_object_start(ka, cache->shape, p)) return 0;  // or what is cleared or copied would reach into the neighbour
     return cache->constructor != nullptr ? cache->object_size : cache->size;  // what a constructor made ends where the object does
   }
   const page* const run = run_at(ka, p);

@@ -15,7 +15,15 @@ struct kmalloc_allocator : slab_allocator {
   atomic<kmem_cache*> other_caches[nr_kmalloc_types - 1][nr_size_classes];
   uint64_t kmalloc_max_bytes = 0;                                   // kmalloc fails beyond this (kmalloc_max=)
   uint64_t class_max_bytes = 0;                                     // what a class may serve: the smaller of size_class_max and that
+  uint64_t at_once_max_bytes = 0;                                   // likewise of small_class_max
 };
+
+/// An object of the class for `size` from this CPU's array: the whole of an allocation in most cases. The caller answers for what the mask
+/// asks of the context. Context: any. Return: nullptr when it is not that easy, which says nothing about the request.
+KMEM_ALWAYS_INLINE void* alloc_at_once(kmalloc_allocator& ka, size_t size) noexcept {
+  if (KMEM_UNLIKELY(size > ka.at_once_max_bytes)) return nullptr;
+  return array_pop(ka.regions, detail::small_class_table[(size + 7) >> 3]);  // class 0, for no bytes, has no objects
+}
 
 err kmalloc_init(kmalloc_allocator& ka) noexcept;   // after slab_init
 void kmalloc_destroy(kmalloc_allocator& ka) noexcept;
@@ -27,6 +35,8 @@ inline bool is_zero_or_null(const void* p) noexcept { return reinterpret_cast<ui
 /// `size` bytes, naturally aligned when `size` is a power of two, else to 16 (8 up to 8 bytes). Context: any, if `gfp` does not block.
 /// Return: memory, zero_size_ptr for 0, nullptr when too large or exhausted.
 void* kmalloc(kmalloc_allocator& ka, size_t size, gfp_t gfp) noexcept;
+/// What kmalloc does when alloc_at_once() has nothing, all checks included.
+void* kmalloc_beyond_arrays(kmalloc_allocator& ka, size_t size, gfp_t gfp) noexcept;
 /// The same with an alignment (a power of two). Return: as kmalloc, but aligned memory for 0 where zero_size_ptr is not aligned enough;
 /// nullptr, with a warning, for alignments above span_step_bytes.
 void* kmalloc_aligned(kmalloc_allocator& ka, size_t size, size_t align, gfp_t gfp) noexcept;
@@ -44,6 +54,8 @@ void* krealloc_huge(kmalloc_allocator& ka, const void* old, size_t size, gfp_t g
 /// Frees what kmalloc, krealloc or kmem_cache_alloc gave. nullptr and zero_size_ptr are fine. Anything else: a report, and nothing is
 /// freed. Context: any.
 void kfree(kmalloc_allocator& ka, const void* p) noexcept;
+/// What kfree does when free_at_once() did not, all checks included.
+void kfree_beyond_arrays(kmalloc_allocator& ka, const void* p) noexcept;
 /// The bytes that may be used: the class size or whole pages. 0 for NULL, zero_size_ptr, and where no allocation begins.
 size_t ksize(kmalloc_allocator& ka, const void* p) noexcept;
 /// Clears the whole object first, in a way that is not optimised away.

@@ -26,7 +26,7 @@ consteval bool lookup_is_exact() {
     while (size_of_class(expected) < size) ++expected;
     if (size_class_of(size) != expected) return false;
   }
-  return size_class_of(0) == 1;
+  return size_class_of(0) == 0;
 }
 
 consteval bool waste_is_bounded() {

@@ -23,9 +23,8 @@ inline constexpr std::array<size_class, nr_size_classes> size_classes{{
 #include "kmalloc/size_class_table.inc"
 }};
 
-// Two tables: sizes up to 1024 by (n + 15) / 16, larger ones, all multiples of 64, by (n - 1) / 64. 8 shares its entry with 16, so it is
-// asked first.
-inline constexpr size_t small_class_max = 1024;
+// Two tables: sizes up to 8 KiB by (n + 7) / 8, larger ones, all multiples of 64, by (n - 1) / 64.
+inline constexpr size_t small_class_max = 8192;
 
 namespace detail {
 
@@ -34,9 +33,9 @@ constexpr uint8_t first_class_for(size_t size) noexcept {
   while (size_classes[index].size < size) ++index;
   return static_cast<uint8_t>(index + 1);
 }
-inline constexpr std::array<uint8_t, small_class_max / 16 + 1> small_class_table = [] {
-  std::array<uint8_t, small_class_max / 16 + 1> table{};
-  for (size_t i = 0; i < table.size(); ++i) table[i] = first_class_for(i == 0 ? 1 : i == 1 ? 16 : i * 16);
+inline constexpr std::array<uint8_t, small_class_max / 8 + 1> small_class_table = [] {
+  std::array<uint8_t, small_class_max / 8 + 1> table{};
+  for (size_t i = 1; i < table.size(); ++i) table[i] = first_class_for(i * 8);
   return table;
 }();
 inline constexpr std::array<uint8_t, size_class_max / 64> large_class_table = [] {
@@ -47,9 +46,9 @@ inline constexpr std::array<uint8_t, size_class_max / 64> large_class_table = []
 
 }  // namespace detail
 
-/// The number of the smallest class for `size`, 1 .. size_class_max (1 for 0 as well).
+/// The number of the smallest class for `size`, 0 .. size_class_max. Return: 0, which is no class, for 0.
 KMEM_ALWAYS_INLINE constexpr unsigned size_class_of(size_t size) noexcept {
-  if (KMEM_LIKELY(size <= small_class_max)) return size <= 8 ? 1 : detail::small_class_table[(size + 15) >> 4];
+  if (KMEM_LIKELY(size <= small_class_max)) return detail::small_class_table[(size + 7) >> 3];
   return detail::large_class_table[(size - 1) >> 6];
 }
 constexpr size_t size_of_class(unsigned number) noexcept { return size_classes[number - 1].size; }

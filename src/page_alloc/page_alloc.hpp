@@ -113,6 +113,8 @@ struct reclaim_ops {
   /// Frees what object caches hold without need: arrays, sheaves, empty slabs. `may_wait` false: only what is not locked. Return: pages
   /// freed.
   uint64_t (*drain_caches)(void* context, bool may_wait) noexcept = nullptr;
+  /// From hold to release, which nest, no free keeps an object where a waiter is not told of it. Context: any.
+  void (*hold_caches)(void* context, bool hold) noexcept = nullptr;
   /// Runs registered reclaim callbacks for `gfp`. Return: pages freed.
   uint64_t (*reclaim)(void* context, gfp_t gfp, uint64_t nr_pages) noexcept = nullptr;
   /// Asked last, when reclaim has found nothing and before a request waits or fails: OOM notifiers. Return: pages freed.

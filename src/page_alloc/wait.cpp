@@ -457,6 +457,8 @@ void wake_waiters(page_allocator& pa) noexcept { wake_waiters(pa, wake_cause::pa
 void announce_waiter(page_allocator& pa) noexcept {
   pa.waiters.fetch_add_relaxed(1);
   pa.waiter_fence.fetch_sub_acq_rel(1);  // pairs: page_waiters
+  for (const reclaim_ops& ops : pa.ops)
+    if (ops.hold_caches != nullptr) ops.hold_caches(ops.context, true);
   drain(pa, true);                       // takes and drops the lock of every CPU list
   for (zone& z : pa.zones) {
     nest_guard guard;
@@ -464,7 +466,11 @@ void announce_waiter(page_allocator& pa) noexcept {
   }
 }
 
-void retract_waiter(page_allocator& pa) noexcept { pa.waiters.fetch_sub_relaxed(1); }
+void retract_waiter(page_allocator& pa) noexcept {
+  pa.waiters.fetch_sub_relaxed(1);
+  for (const reclaim_ops& ops : pa.ops)
+    if (ops.hold_caches != nullptr) ops.hold_caches(ops.context, false);
+}
 
 void sleep_in_transit(page_allocator& pa, uint32_t sequence, uint64_t timeout_ns) noexcept {
   if (current().depth != 0) return plat::relax(1);  // in a handler that interrupted the allocator: its caller looks again

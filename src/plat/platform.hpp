@@ -69,6 +69,8 @@ concept platform = requires(address_reservation& r, thread_handle& thread, void 
   { P::unmap(p, n) } noexcept;
   { P::cpu() } noexcept -> std::same_as<int>;
   { P::nr_cpus() } noexcept -> std::same_as<int>;
+  { P::prepare_sections() } noexcept -> std::same_as<bool>;
+  { P::fence_sections() } noexcept -> std::same_as<bool>;
   { P::thread_id() } noexcept -> std::same_as<int>;
   { P::single_threaded() } noexcept -> std::same_as<bool>;
   { P::nr_threads() } noexcept -> std::same_as<int>;

@@ -87,9 +87,11 @@ void set_start_hook(start_hook hook) noexcept;
 /// message
 /// sink that interrupted the set-up on the same thread. Context: any (raw system calls only).
 KMEM_COLD machine* start_process_machine(config_defaults defaults) noexcept;
+/// Can the process's machine be used? Context: any.
+KMEM_ALWAYS_INLINE bool is_serving() noexcept { return process.state.load_acquire() == machine_state::serving; }  // pairs: machine_state
 /// The process's machine. Context: any. Return: nullptr as above.
 inline machine* serving_machine(config_defaults defaults = nullptr) noexcept {
-  if (KMEM_LIKELY(process.state.load_acquire() == machine_state::serving)) return &process.object;  // pairs: machine_state
+  if (KMEM_LIKELY(is_serving())) return &process.object;
   return start_process_machine(defaults);
 }
 /// Set-up with a configuration of the caller's, before first use. Return: err::exist when it is already serving.

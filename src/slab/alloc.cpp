@@ -39,6 +39,14 @@ bool may_allocate(slab_allocator& sa, const kmem_cache& cache, gfp_t gfp) noexce
   return false;
 }
 
+/// Is it worth a fence to look into the arrays of `cache`? While they are held the answer is exact.
+bool some_array_has_objects(const slab_allocator& sa, const kmem_cache& cache) noexcept {
+  if (!sa.has_sections) return true;  // nor is there a fence to save
+  for (uint32_t cpu = 0; cpu < sa.nr_cpus; ++cpu)
+    if (array_count(sa, cpu, cache.class_byte) != 0) return true;
+  return false;
+}
+
 /// The first object of a batch for the caller, the others into this CPU's array; what does not fit goes back.
 void* keep_rest(slab_allocator& sa, kmem_cache& cache, void* const* batch, unsigned n) noexcept {
   cache.stats.refills.fetch_add_relaxed(1);
@@ -90,7 +98,7 @@ bool belongs_to(slab_allocator& sa, const kmem_cache& cache, const void* object)
 /// to its slab.
 KMEM_ALWAYS_INLINE bool free_is_fine(slab_allocator& sa, kmem_cache& cache, void* object) noexcept {
   const char* what = nullptr;
-  if (KMEM_UNLIKELY(!is_object_start(sa, cache, object))) what = "not the start of an object";
+  if (KMEM_UNLIKELY(!is_object_start(sa, cache.shape, object))) what = "not the start of an object";
 #if defined(KMEM_DEBUG)
   else if (!object_is_valid(sa, cache, object) || is_in_local_array(sa, cache, object))
     what = "Object already free";
@@ -122,6 +130,8 @@ void* cache_alloc_unchecked(slab_allocator& sa, kmem_cache& cache, gfp_t gfp, bo
 }
 
 void* cache_alloc(slab_allocator& sa, kmem_cache& cache, gfp_t gfp) noexcept {
+  if (KMEM_LIKELY(asks_nothing(gfp)))
+    if (void* const object = array_pop(sa.regions, cache.class_byte); KMEM_LIKELY(object != nullptr)) return object;
   if (KMEM_UNLIKELY(!may_allocate(sa, cache, gfp))) return nullptr;
   void* const object = cache_alloc_unchecked(sa, cache, gfp, false);
   if (KMEM_UNLIKELY(object == nullptr))
@@ -137,10 +147,11 @@ void* cache_alloc_at_hand(slab_allocator& sa, kmem_cache& cache) noexcept {
   if (batch[0] != nullptr) return batch[0];
   if (take_batch(sa, cache, batch, 1) != 0) return batch[0];
   if (cache.class_byte == nr_array_headers - 1) return nullptr;
-  for (uint32_t cpu = 0; cpu < sa.nr_cpus; ++cpu) {
-    nest_guard guard;
+  if (!some_array_has_objects(sa, cache)) return nullptr;
+  nest_guard guard;
+  const held_arrays held(sa);
+  for (uint32_t cpu = 0; cpu < sa.nr_cpus; ++cpu)
     if (take_from_cpu(sa, cpu, cache.class_byte, batch, 1) != 0) return batch[0];
-  }
   return nullptr;
 }
 
@@ -220,7 +231,7 @@ kmem_cache* cache_of(slab_allocator& sa, const void* object) noexcept {
 }
 
 bool object_is_valid(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept {
-  if (!belongs_to(sa, cache, object) || !is_object_start(sa, cache, object)) return false;
+  if (!belongs_to(sa, cache, object) || !is_object_start(sa, cache.shape, object)) return false;
   const pfn_t head_pfn = slab_head(sa, cache, object);
   page& head = sa.page_of(head_pfn);
   const auto offset = static_cast<uint64_t>(static_cast<const char*>(object) - sa.address_of(head_pfn));

@@ -77,9 +77,7 @@ const char* lay_out(const slab_allocator& sa, const cache_args& args, kmem_cache
   cache.magic = index_magic(cache.size);
   cache.slab_order = static_cast<uint8_t>(order);
   cache.capacity = static_cast<uint16_t>(clamp(slab_bytes / size, 1, slab_objects_max));
-  cache.start_magic = start_magic(cache.size);
-  cache.offset_mask = static_cast<uint32_t>(slab_bytes - 1);
-  cache.objects_end = cache.capacity * cache.size;
+  cache.shape = {start_magic(cache.size), static_cast<uint32_t>(slab_bytes - 1), cache.capacity * cache.size};
   cache.object_size = static_cast<uint32_t>(args.object_size);
   cache.align = static_cast<uint32_t>(align);
   cache.flags = args.flags;
@@ -110,6 +108,7 @@ const char* publish(slab_allocator& sa, kmem_cache& cache, uint16_t id) noexcept
   if (found) {
     cache.id = static_cast<uint16_t>(free_id);
     cache.class_byte = static_cast<uint8_t>(free_id < nr_array_headers - 1 ? free_id : nr_array_headers - 1);
+    if (cache.class_byte != nr_array_headers - 1) sa.shapes[free_id] = cache.shape;
     sa.caches[free_id].store_relaxed(&cache);
     ++sa.nr_caches;
     if (free_id >= sa.caches_end) sa.caches_end = free_id + 1;
@@ -119,7 +118,10 @@ const char* publish(slab_allocator& sa, kmem_cache& cache, uint16_t id) noexcept
 }
 
 void unpublish_locked(slab_allocator& sa, kmem_cache& cache) noexcept KMEM_REQUIRES(sa.cache_list_lock) {
-  if (cache.class_byte != nr_array_headers - 1) close_arrays(sa, cache.class_byte);
+  if (cache.class_byte != nr_array_headers - 1) {
+    close_arrays(sa, cache.class_byte);
+    sa.shapes[cache.class_byte] = {};
+  }
   sa.caches[cache.id].store_relaxed(nullptr);
   --sa.nr_caches;
   while (sa.caches_end != 0 && sa.caches[sa.caches_end - 1].load_relaxed() == nullptr) --sa.caches_end;
@@ -173,13 +175,19 @@ err init_boot_cache(slab_allocator& sa, kmem_cache& cache, const char* name, siz
   return result;
 }
 
-/// Maps the regions (with two of zeroes below) and the slots around them.
+/// Maps the regions (with two of zeroes below), their twin and the slots around them.
 err map_arrays(slab_allocator& sa) noexcept {
   const size_t slot_bytes = sa.nr_cpus * sizeof(cpu_slot);
-  char* const regions = map_metadata(sa, (size_t{sa.nr_cpus} + nr_zero_regions) * cpu_region_bytes);
+  const size_t set_bytes = (size_t{sa.nr_cpus} + nr_zero_regions) * cpu_region_bytes;
+  // A page more in front, for the slot in front of the first region, and a region more behind the twin, whose address carries a count.
+  char* const regions = map_metadata(sa, page_size + 2 * set_bytes + cpu_region_bytes);
   char* const slots = regions != nullptr ? map_metadata(sa, slot_bytes) : nullptr;
   if (slots == nullptr || !charge_metadata(sa, pages_for(slot_bytes).raw())) return err::nomem;
-  sa.arrays_base = regions + nr_zero_regions * cpu_region_bytes;
+  sa.arrays_base = regions + page_size + nr_zero_regions * cpu_region_bytes;
+  sa.stop_base = sa.arrays_base + set_bytes;
+  // A CPU number of the system must not lead behind the last region.
+  sa.has_sections = plat::prepare_sections() && sa.nr_cpus >= static_cast<uint32_t>(plat::nr_cpus());
+  sa.regions.store_relaxed(sa.has_sections ? sa.arrays_base : sa.stop_base + 1);
   sa.cpu_slots = reinterpret_cast<cpu_slot*>(slots);
   for (uint32_t cpu = 0; cpu < sa.nr_cpus; ++cpu) new (&sa.cpu_slots[cpu]) cpu_slot;
   return err::ok;
@@ -189,10 +197,16 @@ uint64_t drain_for_chain(void* context, bool may_wait) noexcept {
   return drain_caches(*static_cast<slab_allocator*>(context), may_wait);
 }
 
+void hold_for_waiters(void* context, bool hold) noexcept {
+  auto& sa = *static_cast<slab_allocator*>(context);
+  hold ? hold_arrays(sa) : release_arrays(sa);
+}
+
 uint64_t drain_for_good(slab_allocator& sa, kmem_cache& cache) noexcept {
   aftermath after;
   {
     nest_guard guard;
+    const held_arrays held(sa);
     sheaf* sheaves = nullptr;
     drain_cache_nested(sa, cache, 0, after, sheaves);
     free_sheaves_nested(sa, sheaves, after);
@@ -211,7 +225,8 @@ err slab_init(slab_allocator& sa) noexcept {
   constexpr size_t half_bitmap = (slab_objects_max - bitmap_objects) / 8;
   if (result == err::ok) result = init_boot_cache(sa, sa.bitmap_cache, "kmem_bitmap", half_bitmap, half_bitmap);
   if (result == err::ok)
-    result = register_reclaim_ops(sa, {.context = &sa, .drain_caches = drain_for_chain, .report = report_slabs});
+    result = register_reclaim_ops(
+        sa, {.context = &sa, .drain_caches = drain_for_chain, .hold_caches = hold_for_waiters, .report = report_slabs});
   if (result != err::ok) slab_destroy(sa);
   return result;
 }
@@ -229,7 +244,8 @@ void slab_destroy(slab_allocator& sa) noexcept {
     for (kmem_cache* const cache : {&sa.bitmap_cache, &sa.sheaf_cache, &sa.cache_cache})
       if (cache->id != 0) cache_retire(sa, *cache);
   }
-  sa.arrays_base = nullptr;
+  sa.regions.store_relaxed(nullptr);
+  sa.arrays_base = sa.stop_base = nullptr;
   sa.cpu_slots = nullptr;
   sa.sheaf_pause.store_relaxed(0);
   sa.bad_frees.store_relaxed(0);
@@ -274,6 +290,7 @@ err cache_destroy(slab_allocator& sa, kmem_cache* cache) noexcept {
       sa.cache_list_lock.unlock();
       return cache->built_in ? err::inval : err::ok;
     }
+    const held_arrays held(sa);
     sheaf* sheaves = nullptr;
     drain_cache_nested(sa, *cache, 0, after, sheaves);
     free_sheaves_nested(sa, sheaves, after);

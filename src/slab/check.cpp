@@ -242,6 +242,7 @@ const char* walk(slab_allocator& sa) noexcept KMEM_NO_ANALYSIS {
 const char* slab_is_valid(slab_allocator& sa) noexcept {
   if (sa.cpu_slots == nullptr) return nullptr;
   nest_guard guard;
+  const held_arrays held(sa);
   for_each_lock(sa, hold);
   const char* const wrong = walk(sa);
   release_each_lock(sa, [](ranked_lock& lock, uint32_t) KMEM_NO_ANALYSIS { let_go(lock); });
@@ -300,6 +301,8 @@ void slab_fork_prepare(slab_allocator& sa) noexcept KMEM_NO_ANALYSIS {
   for (uint64_t& word : sa.fork_locks) word = 0;
   const uint64_t held = current().held_ranks;
   const nest_guard guard;
+  // The pages of an array and of its header are copied one after the other: no sequence may commit in between.
+  hold_arrays(sa);
   uint32_t number = 0;
   for_each_lock(sa, [&](ranked_lock& lock) KMEM_NO_ANALYSIS {
     const uint32_t n = number++;
@@ -313,6 +316,7 @@ void slab_fork_parent(slab_allocator& sa) noexcept KMEM_NO_ANALYSIS {
   release_each_lock(sa, [&](ranked_lock& lock, uint32_t n) KMEM_NO_ANALYSIS {
     if ((sa.fork_locks[n / 64] >> (n % 64) & 1) != 0) let_go(lock);
   });
+  release_arrays(sa);
 }
 
 void slab_fork_child(slab_allocator& sa) noexcept {
@@ -323,6 +327,9 @@ void slab_fork_child(slab_allocator& sa) noexcept {
     if (shared && sa.contains(&lock)) return;  // in a cache that lies in the arena: it is the parent's
     if ((sa.fork_locks[n / 64] >> (n % 64) & 1) != 0 || current().depth == current().fork_levels) lock.reinit_after_fork();
   });
+  // Those who held the arrays are gone, or find them unheld; nobody else is there before the frame that forked goes on.
+  plat::prepare_sections();
+  if (sa.has_sections) sa.regions.store_relaxed(sa.arrays_base);
 }
 
 }  // inline namespace

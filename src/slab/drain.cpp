@@ -67,6 +67,7 @@ uint64_t drain_caches(slab_allocator& sa, bool may_wait) noexcept {
   aftermath after;
   {
     nest_guard guard;
+    const held_arrays held(sa);
     // Who may not block spins here for as long as somebody else drains: what that frees is what he needs.
     if (!sa.cache_list_lock.lock_unless_nested()) return 0;
     sheaf* sheaves = nullptr;
@@ -83,6 +84,7 @@ uint64_t drain_caches(slab_allocator& sa, bool may_wait) noexcept {
   // Slabs of 8-byte objects have given their bitmaps back only now.
   {
     nest_guard guard;
+    const held_arrays held(sa);
     sheaf* none = nullptr;
     drain_cache_nested(sa, sa.bitmap_cache, 0, after, none);
     if (may_wait)
@@ -96,6 +98,7 @@ uint64_t cache_shrink(slab_allocator& sa, kmem_cache& cache) noexcept {
   aftermath after;
   {
     nest_guard guard;
+    const held_arrays held(sa);
     sheaf* sheaves = nullptr;
     drain_cache_nested(sa, cache, 0, after, sheaves);
     free_sheaves_nested(sa, sheaves, after);

@@ -20,28 +20,37 @@ inline uint32_t this_cpu(const slab_allocator& sa) noexcept {
 }
 inline char* cpu_region(const slab_allocator& sa, uint32_t cpu) noexcept { return sa.arrays_base + size_t{cpu} * cpu_region_bytes; }
 
-/// One object of this CPU's array. Return: nullptr when it is empty or busy.
-inline void* pop_local(slab_allocator& sa, const kmem_cache& cache) noexcept {
-  const uint32_t cpu = this_cpu(sa);
-  cpu_slot& slot = sa.cpu_slots[cpu];
-  nest_guard guard;
-  if (KMEM_UNLIKELY(!slot.lock.try_lock())) return nullptr;
-  void* const object = array_pop(cpu_region(sa, cpu), cache.class_byte);
-  slot.lock.unlock();
-  return object;
+/// One object of this CPU's array, under its lock: where there are no sequences. Return: nullptr when it is empty or busy.
+void* pop_locked(slab_allocator& sa, const kmem_cache& cache) noexcept;
+/// Gives one object to this CPU's array, likewise. Return: false when it is full or busy, or somebody waits.
+bool push_locked(slab_allocator& sa, const kmem_cache& cache, void* object) noexcept;
+
+/// One object of this CPU's array. Return: nullptr when there is none to be had.
+KMEM_ALWAYS_INLINE void* pop_local(slab_allocator& sa, const kmem_cache& cache) noexcept {
+  void* const object = array_pop(sa.regions, cache.class_byte);
+  return KMEM_LIKELY(object != nullptr) || sa.has_sections ? object : pop_locked(sa, cache);
 }
 
-/// Gives one object to this CPU's array. Return: false when it is full or busy, or somebody waits.
-inline bool push_local(slab_allocator& sa, const kmem_cache& cache, void* object) noexcept {
-  const uint32_t cpu = this_cpu(sa);
-  cpu_slot& slot = sa.cpu_slots[cpu];
-  nest_guard guard;
-  if (KMEM_UNLIKELY(!slot.lock.try_lock())) return false;
-  // While somebody waits, objects go where he is told of them. Under the lock: see page_waiters.
-  const bool pushed = KMEM_LIKELY(sa.waiters.load_relaxed() == 0) && array_push(cpu_region(sa, cpu), cache.class_byte, object);
-  slot.lock.unlock();
-  return pushed;
+/// Gives one object to this CPU's array. Return: false when it does not take it. While somebody waits it never does: objects go where he is
+/// told of them.
+KMEM_ALWAYS_INLINE bool push_local(slab_allocator& sa, const kmem_cache& cache, void* object) noexcept {
+  return KMEM_LIKELY(array_push(sa.regions, cache.class_byte, object)) || (!sa.has_sections && push_locked(sa, cache, object));
 }
+
+/// Keeps every sequence off every array until release_arrays(): they belong to who holds the slot's lock. Nests. Context: any.
+void hold_arrays(slab_allocator& sa) noexcept;
+void release_arrays(slab_allocator& sa) noexcept;
+/// Both, for a scope.
+class held_arrays {
+ public:
+  [[nodiscard]] explicit held_arrays(slab_allocator& sa) noexcept : sa_(sa) { hold_arrays(sa); }
+  ~held_arrays() { release_arrays(sa_); }
+  held_arrays(const held_arrays&) = delete;
+  held_arrays& operator=(const held_arrays&) = delete;
+
+ private:
+  slab_allocator& sa_;
+};
 
 /// Is `object` in this CPU's array? (false when it is busy)
 bool is_in_local_array(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept;
@@ -56,11 +65,13 @@ unsigned pop_local_batch(slab_allocator& sa, const kmem_cache& cache, void** out
 /// Pushes objects[n - 1] down to objects[0], so that objects[0] is popped first. Return: how many were not pushed; they are the first
 /// ones.
 unsigned push_local_batch(slab_allocator& sa, const kmem_cache& cache, void* const* objects, unsigned n) noexcept;
-/// Takes up to `n` objects out of the array on `cpu`, waiting for its lock unless nested. Context: inside a nest_guard.
+/// Takes up to `n` objects out of the array on `cpu`, waiting for its lock unless nested. Context: inside a nest_guard; the arrays are
+/// held.
 unsigned take_from_cpu(slab_allocator& sa, uint32_t cpu, uint32_t array_id, void** out, unsigned n) noexcept;
-/// Objects in the array on `cpu`. Context: its lock is held.
+/// Objects in the array on `cpu`. Context: its lock is held; exact while the arrays are held.
 uint32_t array_count(const slab_allocator& sa, uint32_t cpu, uint32_t array_id) noexcept;
-/// Forgets all (empty) arrays of a region, so that they start small again. Context: inside a nest_guard. Return: false if one was in use.
+/// Forgets all (empty) arrays of a region, so that they start small again. Context: inside a nest_guard; the arrays are held. Return: false
+/// if one was in use.
 bool reset_region(slab_allocator& sa, uint32_t cpu) noexcept;
 /// Closes the array of a dying cache on every CPU; its slots serve the next cache of that id. Context: the arrays are empty.
 void close_arrays(slab_allocator& sa, uint32_t array_id) noexcept;

@@ -51,6 +51,13 @@ struct cache_stats {
   atomic<uint64_t> refills{0}, flushes{0}, barn_hits{0}, slabs_made{0}, slabs_freed{0}, failures{0};
 };
 
+/// Where objects begin in a slab.
+struct object_shape {
+  uint64_t start_magic = 0;  // ceil(2^64 / size)
+  uint32_t offset_mask = 0;  // bytes of a slab, less 1
+  uint32_t objects_end = 0;  // offset behind the last object
+};
+
 struct kmem_cache {
   // Read on every call; written at creation.
   uint32_t size = 0;              // bytes from one object to the next
@@ -65,9 +72,7 @@ struct kmem_cache {
   slab_flags_t flags = slab_flags_t::none;
   gfp_t slab_gfp = gfp::none;     // added to every slab's allocation (DMA, RECLAIMABLE)
   constructor_t constructor = nullptr;
-  uint64_t start_magic = 0;       // ceil(2^64 / size)
-  uint32_t offset_mask = 0;       // bytes of a slab, less 1
-  uint32_t objects_end = 0;       // offset behind the last object
+  object_shape shape;
   char name[32] = {};
   uint32_t references = 0;        // aliases by merging; under the cache list lock
   uint32_t link_offset = 0;       // where a deferred object carries its link: behind what a constructor made, else at the start
@@ -99,7 +104,11 @@ struct kmem_cache {
 };
 
 struct slab_allocator : page_allocator {
+  object_shape shapes[nr_array_headers];  // by class byte: of the caches that have arrays
+  atomic<char*> regions{nullptr};  // what sequences use: arrays_base, or stop_base plus how often the arrays are held
+  bool has_sections = false;
   char* arrays_base = nullptr;     // region of CPU 0
+  char* stop_base = nullptr;       // that of the twin: read only, zeroes
   cpu_slot* cpu_slots = nullptr;   // [nr_cpus]
   atomic<kmem_cache*> caches[max_caches] = {};   // by id; written under cache_list_lock, entries live until destroyed
   uint32_t nr_caches KMEM_GUARDED_BY(cache_list_lock) = 0;   // living ones
@@ -176,7 +185,12 @@ struct object_at_hand : alternative {
 /// The cache of the slab that `object` lies in, or nullptr. Context: any.
 kmem_cache* cache_of(slab_allocator& sa, const void* object) noexcept;
 /// Is `object`, which lies in a slab of `cache`, the start of an object, as far as its address tells? Context: any.
-KMEM_ALWAYS_INLINE bool is_object_start(const slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept;
+KMEM_ALWAYS_INLINE bool is_object_start(const slab_allocator& sa, const object_shape& shape, const void* object) noexcept;
+/// Has an allocation with `gfp` nothing to ask of its context or of fail points, and may any object serve it just as it is?
+KMEM_ALWAYS_INLINE bool asks_nothing(gfp_t gfp) noexcept;
+/// Frees an object of whatever cache if this CPU's array takes it: the whole of a free in most cases. Context: any. Return: false with
+/// nothing done, which says nothing about the pointer.
+KMEM_ALWAYS_INLINE bool free_at_once(slab_allocator& sa, void* object) noexcept;
 /// The same, and is it handed out as far as the bitmap knows?
 bool object_is_valid(slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept;
 
@@ -215,10 +229,27 @@ constexpr uint32_t index_magic(uint32_t size) noexcept {
 /// ceil(2^64 / size): offset * magic, modulo 2^64, is less than magic exactly if size divides offset, for sizes and offsets below 2^32.
 constexpr uint64_t start_magic(uint32_t size) noexcept { return ~uint64_t{0} / size + 1; }
 
-KMEM_ALWAYS_INLINE bool is_object_start(const slab_allocator& sa, const kmem_cache& cache, const void* object) noexcept {
+KMEM_ALWAYS_INLINE bool is_object_start(const slab_allocator& sa, const object_shape& shape, const void* object) noexcept {
   // A slab is aligned in the arena as a block of pages is.
-  const uint64_t offset = static_cast<uint64_t>(static_cast<const char*>(object) - sa.base) & cache.offset_mask;
-  return offset < cache.objects_end && offset * cache.start_magic < cache.start_magic;
+  const uint64_t offset = static_cast<uint64_t>(static_cast<const char*>(object) - sa.base) & shape.offset_mask;
+  return offset < shape.objects_end && offset * shape.start_magic < shape.start_magic;
+}
+
+KMEM_ALWAYS_INLINE bool asks_nothing(gfp_t gfp) noexcept {
+  const task_context& task = current();
+  return !has(gfp, gfp::zero | gfp::dma | gfp::reclaimable) && !fail_points_armed() &&
+         (!may_block(gfp) || (task.preempt_count | task.irqs_off) == 0);
+}
+
+KMEM_ALWAYS_INLINE bool free_at_once(slab_allocator& sa, void* object) noexcept {
+#if defined(KMEM_DEBUG)
+  (void)sa, (void)object;
+  return false;  // the way behind it checks more
+#else
+  if (KMEM_UNLIKELY(!sa.contains(object))) return false;
+  const uint32_t id = sa.class_map[sa.pfn_of(object).raw()];
+  return KMEM_LIKELY(is_object_start(sa, sa.shapes[id], object)) && array_push(sa.regions, id, object);
+#endif
 }
 
 /// Walks all caches, slabs, arrays and barns under their locks. Return: nullptr, or what is wrong.

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <linux/sched.h>
 #include <pthread.h>
 #include <sched.h>
@@ -38,6 +39,16 @@ constexpr unsigned advise_attempts = 16;      // arbitrary
 constexpr size_t service_stack_bytes = 256 * 1024;  // arbitrary: callbacks of the program run on it, and only what is used is backed
 
 constinit unsigned service_threads = 0;  // changed and read atomically
+
+/// What sequences use where nothing is registered: the CPU number -1 sends every call to the slow path.
+constinit thread_local struct {
+  alignas(32) uint32_t cpu_id_start = 0;
+  uint32_t cpu_id = ~0u;
+  uint64_t rseq_cs = 0;
+  uint64_t rest[2] = {};
+} no_rseq __attribute__((tls_model("initial-exec")));
+
+bool membarrier(int command) noexcept { return syscall(SYS_membarrier, command, 0, 0) == 0; }
 
 /// Restores errno at the end of the scope: callers are promised that it does not change.
 class errno_guard {
@@ -208,11 +219,14 @@ int plat_linux::cpu() noexcept {
   return fold_cpu(static_cast<int>(cpu));
 }
 
-int plat_linux::nr_cpus() noexcept {
+namespace {
+
+/// CPU numbers that can ever occur are below this.
+int possible_cpus() noexcept {
   const errno_guard keep_errno;
-  // CPU numbers that can ever occur, from the kernel's own list ("0-3" or "0,2-7"): the last number of it plus one.
+  // From the kernel's own list ("0-3" or "0,2-7"): the last number of it plus one.
   char text[256];
-  const long length = read_file("/sys/devices/system/cpu/possible", text, sizeof text);
+  const long length = plat::read_file("/sys/devices/system/cpu/possible", text, sizeof text);
   int last = -1, number = 0;
   bool in_number = false;
   for (long i = 0; i < length; ++i) {
@@ -224,13 +238,35 @@ int plat_linux::nr_cpus() noexcept {
       in_number = false;
     }
   }
-  if (last >= 0) return last < max_cpus ? last + 1 : max_cpus;
+  if (last >= 0) return last + 1;
   // No /sys: the affinity mask's highest bit; CPUs outside it cannot run us unless somebody widens it.
   unsigned long mask[8192 / 64] = {};  // the system refuses one that is smaller than its own
   const long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
   for (long bit = bytes * 8 - 1; bit >= 0; --bit)
-    if ((mask[bit / 64] >> (bit % 64) & 1) != 0) return bit < max_cpus ? static_cast<int>(bit) + 1 : max_cpus;
+    if ((mask[bit / 64] >> (bit % 64) & 1) != 0) return static_cast<int>(bit) + 1;
   return 1;
+}
+
+}  // namespace
+
+int plat_linux::nr_cpus() noexcept {
+  const int possible = possible_cpus();
+  return possible < max_cpus ? possible : max_cpus;
+}
+
+constinit ptrdiff_t plat_linux::section_area = 0;
+
+bool plat_linux::prepare_sections() noexcept {
+  const errno_guard keep_errno;
+  const bool usable = KMEM_HAS_SECTIONS && __rseq_size != 0 && possible_cpus() <= max_cpus &&
+                      membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ) && membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ);
+  section_area = usable ? __rseq_offset : reinterpret_cast<char*>(&no_rseq) - arch::thread_pointer();
+  return usable;
+}
+
+bool plat_linux::fence_sections() noexcept {
+  const errno_guard keep_errno;
+  return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ);
 }
 
 int plat_linux::thread_id() noexcept { return static_cast<int>(syscall(SYS_gettid)); }

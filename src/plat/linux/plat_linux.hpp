@@ -33,6 +33,14 @@ struct plat_linux {
   static int cpu() noexcept;
   /// CPU numbers are below this. At most max_cpus.
   static int nr_cpus() noexcept;
+  /// Makes restartable sequences (arch/section.hpp) usable in this process, as often as it is called; in the child of a fork, too. Return:
+  /// false where the system, the C library or the build has none, or CPU numbers can exceed max_cpus: the sequences then fail always.
+  static bool prepare_sections() noexcept;
+  /// Breaks off every sequence that another thread is in: from here on all read what was written before. Context: any. Return: false when
+  /// the system refuses.
+  static bool fence_sections() noexcept;
+  /// Where a thread's struct rseq is, from the thread pointer.
+  static ptrdiff_t section_area __attribute__((visibility("hidden")));
   static int thread_id() noexcept;
   /// True while the process has never made a second thread, so that nobody else could free.
   static bool single_threaded() noexcept;

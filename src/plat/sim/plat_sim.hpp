@@ -23,6 +23,17 @@ struct plat_sim {
   /// The running task's virtual CPU. The task may have moved by the time the caller looks at the result.
   static int cpu() noexcept;
   static int nr_cpus() noexcept;
+  /// Whether there are restartable sequences is a knob of the world.
+  static bool prepare_sections() noexcept;
+  static bool fence_sections() noexcept;
+  /// What a sequence that begins here has to compare with. No scheduling point.
+  struct section_mark {
+    int cpu;
+    uint64_t cpu_switches, breaks;
+  };
+  static section_mark section_begin() noexcept;
+  /// Has nothing happened since then that breaks a sequence off: another task on this CPU, a move, a handler, a fence? No scheduling point.
+  static bool section_intact(const section_mark& mark) noexcept;
   static int thread_id() noexcept;
   static bool single_threaded() noexcept;
   /// Tasks that are not done.

@@ -71,6 +71,7 @@ int index_of(const task& t) noexcept { return static_cast<int>(&t - w.tasks); }
 /// Continues `to`; returns when somebody continues `from`. `from` == nullptr: nobody will.
 void switch_context(task* from, task& to) noexcept {
   w.running = &to == &w.main_task ? nullptr : &to;
+  run_on_its_cpu(to);
 #if defined(KMEM_SIM_ASAN)
   __sanitizer_start_switch_fiber(from != nullptr ? &from->sanitizer_frames : nullptr, to.stack, to.stack_bytes);
 #endif
@@ -171,6 +172,7 @@ void leave() noexcept {
 
 void run_handler(task& t) noexcept {
   t.in_handler = true;
+  ++t.breaks;
   note(0x5161u);
   t.handler(t.handler_argument);
   t.in_handler = false;
@@ -200,6 +202,8 @@ void step() noexcept {
   if (me.handler != nullptr && !me.in_handler && chance(w.knobs.signal_chance)) run_handler(me);
   if (w.knobs.nr_cpus > 1 && chance(w.knobs.migrate_chance)) {
     me.cpu = static_cast<int>(next_random() % static_cast<uint64_t>(w.knobs.nr_cpus));
+    ++me.breaks;
+    run_on_its_cpu(me);
     note(static_cast<uint64_t>(me.cpu) << 32);
   }
 }

@@ -22,6 +22,7 @@ inline constexpr uint32_t by_seed = ~uint32_t{0};
 struct config {
   uint64_t seed = 1;
   int nr_cpus = 4;
+  bool has_sections = true;          // restartable sequences
   uint32_t switch_chance = by_seed;  // another task runs
   uint32_t migrate_chance = 20;      // the task moves to another CPU
   uint32_t signal_chance = 0;        // a task with a handler runs it

@@ -24,6 +24,7 @@ struct task {
   int slot;  // runnable: index in world::runnable
   task_state state;
   wake_reason reason;
+  uint64_t breaks;  // moves, handlers and fences: each breaks off the restartable sequence it is in
   bool in_handler;
   bool realtime;
   bool service;  // of the library's own: not counted in nr_live
@@ -48,6 +49,8 @@ struct world {
   uint64_t now_ns;
   uint64_t next_deadline_ns;  // no later than the earliest deadline of a blocked task
   uint32_t switch_chance;
+  uint64_t cpu_switches[max_cpus];   // how often the task that runs on a CPU has changed
+  const task* cpu_runs[max_cpus];
   task* running;
   int nr_tasks;
   int nr_live;     // tasks that run() waits for: started, not done, not the library's own
@@ -76,6 +79,8 @@ extern constinit world the_world;
 uint64_t next_random() noexcept;
 /// True with a chance of `per_mille` / 1000. Draws only if the chance is neither 0 nor certain.
 bool chance(uint32_t per_mille) noexcept;
+/// `t` is what runs on its CPU from now on.
+void run_on_its_cpu(const task& t) noexcept;
 /// Should this platform call fail?
 bool call_fails(platform_call call, size_t bytes) noexcept;
 /// Unmaps everything that is left of the last world.

@@ -157,7 +157,7 @@ TEST(kmalloc, the_start_of_an_object_is_known_in_every_class) {
     char* const slab = m->address_of(slab_head(*m, cache, p));
     const size_t slab_bytes = page_size << cache.slab_order;
     for (size_t offset = 0; offset < slab_bytes; ++offset)
-      ASSERT_EQ(is_object_start(*m, cache, slab + offset), offset % cache.size == 0 && offset / cache.size < cache.capacity)
+      ASSERT_EQ(is_object_start(*m, cache.shape, slab + offset), offset % cache.size == 0 && offset / cache.size < cache.capacity)
           << cache.name << " at " << offset;
     kfree(*m, p);
   }

@@ -182,7 +182,9 @@ TEST(alloc, no_null_while_a_free_object_lies_anywhere) {
     if (where == 0) cache_free(*m, cache, one);           // this CPU's array
     if (where == 1) put_to_slabs(*m, cache, &one, 1);     // its slab
     if (where == 2) {
-      ASSERT_TRUE(array_push(cpu_region(*m, other), cache.class_byte, one));
+      atomic<uint32_t>& hot = array_headers(cpu_region(*m, other))[cache.class_byte].hot;
+      array_slots(cpu_region(*m, other))[hot.load_relaxed() & 0xffff] = one;
+      hot.store_relaxed(hot.load_relaxed() + array_step);
     }
     if (where == 3) {                                     // the deferred list
       nest_guard interrupted;

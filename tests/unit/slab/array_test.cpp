@@ -1,13 +1,31 @@
 // The per-CPU arrays: the two sequences on bare memory, and opening, growing and resetting inside a machine.
+#include <sched.h>
+
 #include "slab_fixture.hpp"
 
 namespace kmem::testing {
 namespace {
 
-/// One region with zeroes below it, as in a machine.
+#if KMEM_HAS_SECTIONS
+/// The region of the CPU that the thread stays on, with zeroes below it, as in a machine.
 struct bare_region {
   std::vector<void*> words = std::vector<void*>(2 * cpu_region_slots, nullptr);
   char* base = reinterpret_cast<char*>(words.data() + cpu_region_slots);
+  atomic<char*> regions{nullptr};
+  cpu_set_t before;
+  bare_region() {
+    const int cpu = plat::cpu();
+    sched_getaffinity(0, sizeof before, &before);
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(static_cast<unsigned>(cpu), &one);
+    EXPECT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+    EXPECT_TRUE(plat::prepare_sections());
+    regions.store_relaxed(base - static_cast<ptrdiff_t>(cpu_region_bytes) * cpu);
+  }
+  ~bare_region() { sched_setaffinity(0, sizeof before, &before); }
+  bare_region(const bare_region&) = delete;
+  bare_region& operator=(const bare_region&) = delete;
   void open(uint32_t id, uint32_t begin, uint32_t cap) {
     array_headers(base)[id].bounds = begin | cap << 16;
     array_headers(base)[id].hot.store_relaxed(begin | cap << 16);
@@ -20,8 +38,8 @@ void* object(uintptr_t n) { return reinterpret_cast<void*>(n * 16); }
 TEST(array, a_region_of_zeroes_is_empty_and_full_at_once) {
   bare_region region;
   for (uint32_t id = 0; id < nr_array_headers; ++id) {
-    EXPECT_EQ(array_pop(region.base, id), nullptr);
-    EXPECT_FALSE(array_push(region.base, id, object(1)));
+    EXPECT_EQ(array_pop(region.regions, id), nullptr);
+    EXPECT_FALSE(array_push(region.regions, id, object(1)));
   }
   for (const void* word : region.words) EXPECT_EQ(word, nullptr);
 }
@@ -30,11 +48,11 @@ TEST(array, pops_come_in_reverse_order_of_pushes_for_every_capacity) {
   for (uint32_t cap = 1; cap <= array_objects_max; ++cap) {
     bare_region region;
     region.open(7, first_array_slot + 1, cap);
-    for (uint32_t i = 1; i <= cap; ++i) ASSERT_TRUE(array_push(region.base, 7, object(i)));
-    ASSERT_FALSE(array_push(region.base, 7, object(cap + 1)));
+    for (uint32_t i = 1; i <= cap; ++i) ASSERT_TRUE(array_push(region.regions, 7, object(i)));
+    ASSERT_FALSE(array_push(region.regions, 7, object(cap + 1)));
     ASSERT_EQ(region.hot(7), first_array_slot + 1 + cap);  // no room left
-    for (uint32_t i = cap; i >= 1; --i) ASSERT_EQ(array_pop(region.base, 7), object(i));
-    ASSERT_EQ(array_pop(region.base, 7), nullptr);
+    for (uint32_t i = cap; i >= 1; --i) ASSERT_EQ(array_pop(region.regions, 7), object(i));
+    ASSERT_EQ(array_pop(region.regions, 7), nullptr);
     ASSERT_EQ(region.hot(7), (first_array_slot + 1) | cap << 16);
   }
 }
@@ -43,9 +61,9 @@ TEST(array, an_operation_is_one_addition_to_the_hot_word) {
   bare_region region;
   region.open(1, 300, 8);
   const uint32_t before = region.hot(1);
-  array_push(region.base, 1, object(1));
+  array_push(region.regions, 1, object(1));
   EXPECT_EQ(region.hot(1), before + 0xffff0001u);
-  array_pop(region.base, 1);
+  array_pop(region.regions, 1);
   EXPECT_EQ(region.hot(1), before);
 }
 
@@ -54,14 +72,53 @@ TEST(array, neighbours_do_not_touch_each_other) {
   region.open(1, first_array_slot + 1, 4);
   region.open(2, first_array_slot + 6, 4);
   for (uintptr_t i = 1; i <= 4; ++i) {
-    ASSERT_TRUE(array_push(region.base, 1, object(i)));
-    ASSERT_TRUE(array_push(region.base, 2, object(10 + i)));
+    ASSERT_TRUE(array_push(region.regions, 1, object(i)));
+    ASSERT_TRUE(array_push(region.regions, 2, object(10 + i)));
   }
-  EXPECT_FALSE(array_push(region.base, 1, object(5)));
+  EXPECT_FALSE(array_push(region.regions, 1, object(5)));
   EXPECT_EQ(array_slots(region.base)[first_array_slot + 5], nullptr);
-  for (uintptr_t i = 4; i >= 1; --i) EXPECT_EQ(array_pop(region.base, 2), object(10 + i));
-  EXPECT_EQ(array_pop(region.base, 2), nullptr);
-  EXPECT_EQ(array_pop(region.base, 1), object(4));
+  for (uintptr_t i = 4; i >= 1; --i) EXPECT_EQ(array_pop(region.regions, 2), object(10 + i));
+  EXPECT_EQ(array_pop(region.regions, 2), nullptr);
+  EXPECT_EQ(array_pop(region.regions, 1), object(4));
+}
+
+TEST(array, a_stopped_array_is_empty_and_full_and_whoever_stopped_it_has_its_word) {
+  bare_region region;
+  region.open(3, first_array_slot + 1, 4);
+  ASSERT_TRUE(array_push(region.regions, 3, object(1)));
+  const auto cpu = static_cast<uint32_t>(plat::cpu());
+  const uint32_t before = region.hot(3);
+  uint32_t word = 0;
+  EXPECT_FALSE(array_stop(region.base, cpu + 1, 3, word)) << "of another CPU";
+  EXPECT_EQ(region.hot(3), before);
+  ASSERT_TRUE(array_stop(region.base, cpu, 3, word));
+  EXPECT_EQ(word, before);
+  EXPECT_EQ(region.hot(3), 0u);
+  EXPECT_EQ(array_pop(region.regions, 3), nullptr);
+  EXPECT_FALSE(array_push(region.regions, 3, object(2)));
+  array_headers(region.base)[3].hot.store_relaxed(word);
+  EXPECT_EQ(array_pop(region.regions, 3), object(1));
+}
+#endif
+
+TEST(array, held_arrays_send_everybody_to_the_slow_path_until_the_last_holder_lets_go) {
+  slab_machine m;
+  kmem_cache& cache = m.make(64);
+  void* const p = cache_alloc(*m, cache, gfp::kernel);
+  char* const open = m->regions.load_relaxed();
+  EXPECT_EQ(open == m->arrays_base, m->has_sections);
+  hold_arrays(*m);
+  hold_arrays(*m);
+  EXPECT_EQ(array_pop(m->regions, cache.class_byte), nullptr);
+  EXPECT_FALSE(array_push(m->regions, cache.class_byte, p));
+  release_arrays(*m);
+  EXPECT_EQ(array_pop(m->regions, cache.class_byte), nullptr);
+  release_arrays(*m);
+  EXPECT_EQ(m->regions.load_relaxed(), open);
+  EXPECT_EQ(push_local(*m, cache, p), true);
+  EXPECT_EQ(pop_local(*m, cache), p);
+  cache_free(*m, cache, p);
+  m.destroy(cache);
 }
 
 TEST(array, a_cold_array_is_small_and_a_hot_one_grows_to_its_bound) {

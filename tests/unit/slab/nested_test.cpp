@@ -14,14 +14,20 @@ class interrupted {
  public:
   interrupted(slab_allocator& sa, kmem_cache& cache, unsigned locks) KMEM_NO_ANALYSIS : sa_(sa), cache_(cache), locks_(locks) {
     if ((locks_ & list) != 0) sa_.cache_list_lock.lock();
-    if ((locks_ & slot) != 0) sa_.cpu_slots[this_cpu(sa_)].lock.lock();
+    if ((locks_ & slot) != 0) {
+      sa_.cpu_slots[this_cpu(sa_)].lock.lock();
+      hold_arrays(sa_);  // who has the lock has stopped an array, or holds all
+    }
     if ((locks_ & barn) != 0) cache_.barn_lock.lock();
     if ((locks_ & cache_lock) != 0) cache_.lock.lock();
   }
   ~interrupted() KMEM_NO_ANALYSIS {
     if ((locks_ & cache_lock) != 0) cache_.lock.unlock();
     if ((locks_ & barn) != 0) cache_.barn_lock.unlock();
-    if ((locks_ & slot) != 0) sa_.cpu_slots[this_cpu(sa_)].lock.unlock();
+    if ((locks_ & slot) != 0) {
+      release_arrays(sa_);
+      sa_.cpu_slots[this_cpu(sa_)].lock.unlock();
+    }
     if ((locks_ & list) != 0) sa_.cache_list_lock.unlock();
   }
   interrupted(const interrupted&) = delete;
