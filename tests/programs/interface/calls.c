@@ -291,7 +291,8 @@ static void owners(void) {
   static const char* const names[] = {
       "malloc",    "free",           "calloc",       "realloc",     "reallocarray", "memalign",          "aligned_alloc",
       "valloc",    "posix_memalign", "pvalloc",      "cfree",       "malloc_trim",  "mallinfo",          "malloc_usable_size",
-      "mallinfo2", "mallopt",        "malloc_stats", "malloc_info", "free_sized",   "free_aligned_sized"};
+      "mallinfo2", "mallopt",        "malloc_stats", "malloc_info", "free_sized",   "free_aligned_sized",
+      "vfork"};
   for (size_t i = 0; i < COUNT(names); ++i) {
     void* const function = dlsym(RTLD_DEFAULT, names[i]);
     Dl_info info;
