@@ -1,7 +1,7 @@
 // malloc, free and what is called as often, for programs that know nothing of kmem.
 //
 // Rights.   Every call allocates with GFP_KERNEL | __GFP_NOWARN: it may reclaim and wait, and says nothing when it returns NULL with
-//           ENOMEM; the C library's callers know what that means.
+//           ENOMEM; the C library's callers know what that means. A thread that was told so gets small blocks of the reserve, to unwind.
 // States.   Requests above kmalloc's limit are runs of pages; what kind a pointer is, its page says, so free needs no size and a sized
 //           free is a free.
 // Contexts. Any thread, before constructors, inside ld.so's start-up, in destructors and after fork. free keeps errno.
@@ -14,11 +14,11 @@ namespace kmem {
 namespace {
 
 /// Programs under this face have no contexts of the library's in which a request that may block would be wrong: nothing is to be asked.
-KMEM_ALWAYS_INLINE void* obtain(size_t size) noexcept {
-  if (KMEM_LIKELY(is_serving() && !fail_points_armed()))
-    if (void* const object = alloc_at_once(process.object, size); KMEM_LIKELY(object != nullptr)) return object;
-  return allocate(size, 1, malloc_gfp);
+KMEM_ALWAYS_INLINE void* obtain_at_once(size_t size) noexcept {
+  return KMEM_LIKELY(is_serving() && !fail_points_armed()) ? alloc_at_once(process.object, size) : nullptr;
 }
+
+__attribute__((noinline)) void* obtain_otherwise(size_t size, gfp_t gfp) noexcept { return allocate(size, 1, gfp); }
 
 __attribute__((noinline)) void release_otherwise(void* p) noexcept {
   machine* const m = p != nullptr ? serving() : nullptr;
@@ -37,8 +37,8 @@ void* reallocate(void* old, size_t size) noexcept {
     kfree(*m, old);
     return nullptr;
   }
-  void* const p = krealloc_huge(*m, old, size, malloc_gfp);
-  return p != nullptr ? p : out_of_memory();
+  return or_for_unwinding(size, krealloc_huge(*m, old, size, malloc_gfp),
+                          [=] { return krealloc_huge(*m, old, size, malloc_gfp | gfp::high); });
 }
 
 }  // namespace
@@ -51,14 +51,19 @@ KMEM_EXPORT void free_sized(void* p, size_t size) noexcept;
 KMEM_EXPORT void free_aligned_sized(void* p, size_t align, size_t size) noexcept;
 KMEM_EXPORT void cfree(void* p) noexcept;
 
-KMEM_EXPORT void* malloc(size_t size) noexcept { return kmem::obtain(size); }
+KMEM_EXPORT void* malloc(size_t size) noexcept {
+  void* const object = kmem::obtain_at_once(size);
+  return KMEM_LIKELY(object != nullptr) ? object : kmem::obtain_otherwise(size, kmem::malloc_gfp);
+}
 
 KMEM_EXPORT void free(void* p) noexcept { kmem::release(p); }
 
 KMEM_EXPORT void* calloc(size_t n, size_t size) noexcept {
   size_t total = 0;
   if (KMEM_UNLIKELY(__builtin_mul_overflow(n, size, &total))) return kmem::out_of_memory();
-  return kmem::allocate(total, 1, kmem::malloc_gfp | kmem::gfp::zero);
+  void* const object = kmem::obtain_at_once(total);
+  if (KMEM_LIKELY(object != nullptr)) return __builtin_memset(object, 0, total);
+  return kmem::obtain_otherwise(total, kmem::malloc_gfp | kmem::gfp::zero);
 }
 
 KMEM_EXPORT void* realloc(void* old, size_t size) noexcept { return kmem::reallocate(old, size); }

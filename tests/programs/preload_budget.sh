@@ -18,6 +18,22 @@ read -r word count <<<"$(head -n 1 <<<"$output")"
 grep -q '^goes on' <<<"$output" || fail "the memory did not come back: $output"
 echo "python in 96 MiB: MemoryError after $count blocks of 10000 bytes, and it goes on"
 
+# Who was told that there is no memory can say so, and unwind, before anything is freed.
+output=$(LD_PRELOAD=$library KMEM_CMDLINE="mem=64M" python3 -c '
+import traceback
+held = []
+def deeper(n):
+    if n: return deeper(n - 1)
+    while True: held.append(bytearray(1000))
+try:
+    deeper(20)
+except MemoryError:
+    text = traceback.format_exc()
+    table = {str(i): [i] for i in range(100)}
+    print("told", "MemoryError" in text, len(table), len(held) > 50000)') || fail "python that unwinds: exit code $?"
+[[ $output == "told True 100 True" ]] || fail "python that unwinds: $output"
+echo "python in 64 MiB: a traceback and a table of 100 before anything is freed"
+
 cat >"$scratch/eater.c" <<'PROGRAM'
 #include <errno.h>
 #include <stdio.h>
