@@ -102,7 +102,7 @@ full:
 
 /// Takes the array whose hot word is *hot away from all sequences of CPU `cpu`. Return: false when the thread runs elsewhere; else `word`
 /// is what the hot word was, which is the caller's to put back.
-inline bool section_stop(ptrdiff_t area, uint32_t cpu, uint32_t* hot, uint32_t& word) noexcept {
+KMEM_ALWAYS_INLINE bool section_stop(ptrdiff_t area, uint32_t cpu, uint32_t* hot, uint32_t& word) noexcept {
   uint64_t cur;
   uint32_t was;
   asm volatile goto(KMEM_SECTION_BEGIN

@@ -39,11 +39,11 @@ bool may_allocate(slab_allocator& sa, const kmem_cache& cache, gfp_t gfp) noexce
   return false;
 }
 
-/// Is it worth a fence to look into the arrays of `cache`? While they are held the answer is exact.
-bool some_array_has_objects(const slab_allocator& sa, const kmem_cache& cache) noexcept {
+/// Is it worth a fence to look into the arrays of `cache`? When nobody frees meanwhile, no is no.
+bool some_array_may_have_objects(const slab_allocator& sa, const kmem_cache& cache) noexcept {
   if (!sa.has_sections) return true;  // nor is there a fence to save
   for (uint32_t cpu = 0; cpu < sa.nr_cpus; ++cpu)
-    if (array_count(sa, cpu, cache.class_byte) != 0) return true;
+    if (array_may_have_objects(sa, cpu, cache.class_byte)) return true;
   return false;
 }
 
@@ -147,7 +147,7 @@ void* cache_alloc_at_hand(slab_allocator& sa, kmem_cache& cache) noexcept {
   if (batch[0] != nullptr) return batch[0];
   if (take_batch(sa, cache, batch, 1) != 0) return batch[0];
   if (cache.class_byte == nr_array_headers - 1) return nullptr;
-  if (!some_array_has_objects(sa, cache)) return nullptr;
+  if (!some_array_may_have_objects(sa, cache)) return nullptr;
   nest_guard guard;
   const held_arrays held(sa);
   for (uint32_t cpu = 0; cpu < sa.nr_cpus; ++cpu)

@@ -188,14 +188,16 @@ void hold_arrays(slab_allocator& sa) noexcept {
   do {
     if (KMEM_UNLIKELY(now == sa.stop_base + cpu_region_bytes - 1)) bug("more than 65 534 holders of the arrays", __FILE__, __LINE__);
   } while (!sa.regions.try_cmpxchg_acq_rel(now, now == sa.arrays_base ? sa.stop_base + 1 : now + 1));  // pairs: held_arrays
-  if (sa.has_sections && KMEM_UNLIKELY(!plat::fence_sections()))
+  // A single thread is in no sequence here, nor is what it interrupted as a handler: that begins anew.
+  if (sa.has_sections && !plat::single_threaded() && KMEM_UNLIKELY(!plat::fence_sections()))
     bug("membarrier() is refused, which was permitted at the start: a filter of system calls has to let it pass", __FILE__, __LINE__);
 }
 
 void release_arrays(slab_allocator& sa) noexcept {
   char* now = sa.regions.load_relaxed();
   do {
-    if (now == sa.arrays_base) return;  // in the child of a fork, where nobody holds them any more
+    // In the child of a fork nobody holds them any more.
+    if (now == sa.arrays_base || (!sa.has_sections && now == sa.stop_base + 1)) return;
   } while (!sa.regions.try_cmpxchg_acq_rel(now, now == sa.stop_base + 1 ? sa.arrays_base : now - 1));  // pairs: held_arrays
 }
 
@@ -291,6 +293,11 @@ unsigned take_from_cpu(slab_allocator& sa, uint32_t cpu, uint32_t array_id, void
   a.put_back();
   slot.lock.unlock();
   return got;
+}
+
+bool array_may_have_objects(const slab_allocator& sa, uint32_t cpu, uint32_t array_id) noexcept {
+  const array_header& header = array_headers(cpu_region(sa, cpu))[array_id];
+  return header.hot.load_relaxed() == 0 ? header.bounds != 0 : array_count(sa, cpu, array_id) != 0;
 }
 
 uint32_t array_count(const slab_allocator& sa, uint32_t cpu, uint32_t array_id) noexcept {

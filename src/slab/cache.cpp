@@ -179,12 +179,15 @@ err init_boot_cache(slab_allocator& sa, kmem_cache& cache, const char* name, siz
 err map_arrays(slab_allocator& sa) noexcept {
   const size_t slot_bytes = sa.nr_cpus * sizeof(cpu_slot);
   const size_t set_bytes = (size_t{sa.nr_cpus} + nr_zero_regions) * cpu_region_bytes;
+  // Where the machine has arrays for fewer CPUs than there are, sequences are still led to the twin by the system's numbers.
+  const size_t numbers = sa.nr_cpus > static_cast<uint32_t>(plat::nr_cpus()) ? sa.nr_cpus : static_cast<uint32_t>(plat::nr_cpus());
+  const size_t twin_bytes = (numbers + nr_zero_regions) * cpu_region_bytes;
   // A page more in front, for the slot in front of the first region, and a region more behind the twin, whose address carries a count.
-  char* const regions = map_metadata(sa, page_size + 2 * set_bytes + cpu_region_bytes);
+  char* const regions = map_metadata(sa, page_size + set_bytes + twin_bytes + cpu_region_bytes);
   char* const slots = regions != nullptr ? map_metadata(sa, slot_bytes) : nullptr;
   if (slots == nullptr || !charge_metadata(sa, pages_for(slot_bytes).raw())) return err::nomem;
   sa.arrays_base = regions + page_size + nr_zero_regions * cpu_region_bytes;
-  sa.stop_base = sa.arrays_base + set_bytes;
+  sa.stop_base = sa.arrays_base + set_bytes;  // its regions of zeroes lie behind the last array
   // A CPU number of the system must not lead behind the last region.
   sa.has_sections = plat::prepare_sections() && sa.nr_cpus >= static_cast<uint32_t>(plat::nr_cpus());
   sa.regions.store_relaxed(sa.has_sections ? sa.arrays_base : sa.stop_base + 1);

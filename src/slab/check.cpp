@@ -331,8 +331,7 @@ void slab_fork_child(slab_allocator& sa) noexcept {
     if ((sa.fork_locks[n / 64] >> (n % 64) & 1) != 0 || current().depth == current().fork_levels) lock.reinit_after_fork();
   });
   // Those who held the arrays are gone, or find them unheld; nobody else is there before the frame that forked goes on.
-  plat::prepare_sections();
-  if (sa.has_sections) sa.regions.store_relaxed(sa.arrays_base);
+  sa.regions.store_relaxed(sa.has_sections ? sa.arrays_base : sa.stop_base + 1);
 }
 
 }  // inline namespace

@@ -98,7 +98,7 @@ KMEM_ALWAYS_INLINE bool array_push(const atomic<char*>& regions, uint32_t id, vo
 
 /// Stops array `id` in the region of `cpu`. Context: the slot's lock is held. Return: false when this thread runs on another CPU; else
 /// `word` is what its hot word was.
-inline bool array_stop(char* region, uint32_t cpu, uint32_t id, uint32_t& word) noexcept {
+KMEM_ALWAYS_INLINE bool array_stop(char* region, uint32_t cpu, uint32_t id, uint32_t& word) noexcept {
   atomic<uint32_t>& hot = array_headers(region)[id].hot;
 #if defined(KMEM_SIM)
   for (;;) {

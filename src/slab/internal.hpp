@@ -68,6 +68,8 @@ unsigned push_local_batch(slab_allocator& sa, const kmem_cache& cache, void* con
 /// Takes up to `n` objects out of the array on `cpu`, waiting for its lock unless nested. Context: inside a nest_guard; the arrays are
 /// held.
 unsigned take_from_cpu(slab_allocator& sa, uint32_t cpu, uint32_t array_id, void** out, unsigned n) noexcept;
+/// Could there be any in the array on `cpu`? True also while somebody owns it. Context: any.
+bool array_may_have_objects(const slab_allocator& sa, uint32_t cpu, uint32_t array_id) noexcept;
 /// Objects in the array on `cpu`. Context: its lock is held; exact while the arrays are held.
 uint32_t array_count(const slab_allocator& sa, uint32_t cpu, uint32_t array_id) noexcept;
 /// Forgets all (empty) arrays of a region, so that they start small again. Context: inside a nest_guard; the arrays are held. Return: false

@@ -244,12 +244,10 @@ int possible_cpus() noexcept {
     }
   }
   if (last >= 0) return last + 1;
-  // No /sys: the affinity mask's highest bit; CPUs outside it cannot run us unless somebody widens it.
+  // No /sys: as many as the system has bits for. Those outside of the mask cannot run us now, but somebody may widen it.
   unsigned long mask[8192 / 64] = {};  // the system refuses one that is smaller than its own
   const long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
-  for (long bit = bytes * 8 - 1; bit >= 0; --bit)
-    if ((mask[bit / 64] >> (bit % 64) & 1) != 0) return static_cast<int>(bit) + 1;
-  return 1;
+  return bytes > 0 ? static_cast<int>(bytes * 8) : 1;
 }
 
 }  // namespace
