@@ -352,8 +352,7 @@ void grow(uint32_t& random) {
   live_bytes.fetch_sub(static_cast<long>(filled));
 }
 
-/// Return: whether the child was content.
-void fork_once(objects& held, uint32_t& random) {
+[[maybe_unused]] void fork_once(objects& held, uint32_t& random) {
   const pid_t child = fork();
   if (child < 0) return;  // no process to be had
   if (child == 0) {
@@ -479,7 +478,9 @@ void* role(void* argument) {
   for (uint64_t round = 0; !stop.load(std::memory_order_relaxed); ++round) {
     for (int i = 0; i < 20; ++i) held.step(random);
     if (number == 1) grow(random);
+#if !defined(STORM_KMALLOC)  // the C library's malloc is in the process then: docs/signals.md
     if (number == 2) fork_once(held, random);
+#endif
     if (number == 3) churn_once();
     if (number == 4) libraries_once(random);
 #if defined(STORM_KMALLOC)
