@@ -22,9 +22,7 @@ struct task_context {
   uint32_t depth = 0;                // allocator slow paths this thread is in; > 0 in a handler that interrupted one
   uint32_t fork_levels = 0;          // 1 while fork's handlers hold the locks and have raised `depth` from 0: signal handlers only try
   uint64_t claimed[nr_zones] = {};   // pages committed for this thread that it has not taken yet; written inside a nest_guard
-  uint64_t held_ranks = 0;           // how many locks of each rank this thread holds or is about to take, held_bits bits a rank
-  uint32_t places = 0;               // in queues of those who wait for memory: a handler must not wait behind its own thread
-  uint32_t locks_aside = 0;          // > 0 while it holds more than held_ranks counts: handlers wait for no lock then
+  uint64_t held_ranks = 0;           // KMEM_DEBUG: how many locks of each rank this thread holds, held_bits bits a rank
   const char* site_file = nullptr;   // call_site: who called the library, for reports
   int32_t site_line = 0;
   uint32_t fail_nth = 0;             // fail the nth fail point from now; 0: off
@@ -61,7 +59,7 @@ inline void note_path(uint8_t path) noexcept {
 }
 inline constexpr uint8_t path_slab_refill = 1, path_page_allocator = 2, path_chain = 3;
 
-/// Marks an allocator slow path. A handler that interrupts it sees depth > 0, and waits for no lock that could be held below it.
+/// Marks an allocator slow path. A handler that interrupts it sees depth > 0 and takes only try-locks.
 /// Taken once, by the entry points: an entry point called by another one looks nested, and then waits for no lock.
 class nest_guard {
  public:

@@ -2,8 +2,7 @@
 //
 // States.   word 0 free; 1 held and nobody waits; 2 held and somebody may wait. A waiter that was asleep takes the lock as 2, since
 //           it cannot know whether others still sleep: one futex_wake too many at the end of a contended time, never one too few.
-// Locks.    ranked_lock: any context (in a nested slow path only waited for where the order of ranks permits it). spinlock: the caller's
-//           own rules; holding it is atomic context.
+// Locks.    ranked_lock: any context (only tried in a nested slow path). spinlock: the caller's own rules; holding it is atomic context.
 // Ordering. pairs: lock_word - unlock's exchange releases, the next successful exchange acquires.
 // Kernel.   A kernel spin lock never sleeps, since its holder cannot be preempted. Here it can, and a real-time waiter would keep
 //           it from running for ever, so waiting ends in a futex. That is no "scheduling while atomic": it is bounded by the holder.
@@ -41,17 +40,7 @@ void wait_and_take(atomic<uint32_t>& word) noexcept {
 
 const char* lock_rank_name(lock_rank rank) noexcept { return rank_names[static_cast<unsigned>(rank)]; }
 
-// Who spins holds nothing: a handler that comes now may wait for locks below this one. Who sleeps counts as a holder: he may have been
-// woken in place of another sleeper, who goes on sleeping until he has had the lock, and may hold what the handler would wait for.
-void ranked_lock::lock_slow() noexcept {
-  note_released();
-  for (unsigned spins = 0; spins < spins_before_sleep; ++spins) {
-    plat::relax(spins);
-    if (word_.load_relaxed() == 0 && take_if_free()) return;
-  }
-  note_held();
-  while (word_.exchange_acquire(2) != 0) plat::futex_wait(word_.word(), 2, no_timeout);  // pairs: lock_word
-}
+void ranked_lock::lock_slow() noexcept { wait_and_take(word_); }
 
 #if defined(KMEM_DEBUG)
 void ranked_lock::check_rank() const noexcept {
@@ -67,9 +56,12 @@ void ranked_lock::check_rank() const noexcept {
   bug(text, __FILE__, __LINE__);
 }
 
-void ranked_lock::check_held() const noexcept {
+void ranked_lock::note_held() const noexcept { current().held_ranks += uint64_t{1} << (static_cast<unsigned>(rank_) * held_bits); }
+
+void ranked_lock::note_released() const noexcept {
   const unsigned shift = static_cast<unsigned>(rank_) * held_bits;
   KMEM_CHECK((current().held_ranks >> shift & ((1u << held_bits) - 1)) != 0);  // released by a thread that does not hold it
+  current().held_ranks -= uint64_t{1} << shift;
 }
 #endif
 

@@ -1,10 +1,8 @@
 // The allocator's own locks: ranked, never held over a system call, and only tried where waiting could deadlock.
 //
 // A ranked_lock spins a bounded while and then waits on a futex, so that a real-time thread cannot spin for ever on a holder it
-// keeps from running. In a signal handler that interrupted a slow path of the same thread (current().depth > 1) a lock is waited for only
-// if it ranks above every lock that the interrupted frames hold: that is the order in which the frames themselves would have taken it, so
-// nobody can wait in a circle. All others are only tried: a frame may hold them, or hold what their holder waits for.
-// lock_unless_nested() does that. A lock counts as held from before it is taken until it is free and whoever slept for it has been woken.
+// keeps from running. In a signal handler that interrupted a slow path of the same thread (current().depth > 1) *every* lock is
+// only tried: the interrupted frame may hold it, or hold what its holder waits for: lock_unless_nested() does that.
 #pragma once
 #include "base/atomic.hpp"
 #include "base/context.hpp"
@@ -42,31 +40,29 @@ class KMEM_CAPABILITY("ranked lock") ranked_lock {
 
   void lock() noexcept KMEM_ACQUIRE() KMEM_NO_ANALYSIS {
     check_rank();
-    note_held();
     uint32_t free = 0;
     if (KMEM_UNLIKELY(!word_.try_cmpxchg_acquire(free, 1))) lock_slow();  // pairs: lock_word
+    note_held();
   }
-  [[nodiscard]] bool try_lock() noexcept KMEM_TRY_ACQUIRE(true) { return take_if_free(); }
+  [[nodiscard]] bool try_lock() noexcept KMEM_TRY_ACQUIRE(true) {
+    uint32_t free = 0;
+    if (!word_.try_cmpxchg_acquire(free, 1)) return false;  // pairs: lock_word
+    note_held();
+    return true;
+  }
   void unlock() noexcept KMEM_RELEASE() KMEM_NO_ANALYSIS {
-    check_held();
-    // Counted as held until the sleeper is woken: a handler that waited in between might wait for what that one holds.
-    if (KMEM_UNLIKELY(word_.exchange_release(0) == 2)) plat::futex_wake(word_.word(), 1);  // pairs: lock_word
     note_released();
+    if (KMEM_UNLIKELY(word_.exchange_release(0) == 2)) plat::futex_wake(word_.word(), 1);  // pairs: lock_word
   }
-  /// May this thread, whatever it has interrupted, wait for the lock?
-  bool may_wait() const noexcept {
-    const task_context& task = current();
-    return KMEM_LIKELY(task.depth <= 1) || (task.locks_aside == 0 && task.held_ranks >> (static_cast<unsigned>(rank_) * held_bits) == 0);
-  }
-  /// lock(), or try_lock() where the thread may not wait. Return: whether it is held now.
+  /// lock(), or try_lock() when this thread's slow path interrupted another one. Return: whether it is held now.
   [[nodiscard]] bool lock_unless_nested() noexcept KMEM_TRY_ACQUIRE(true) KMEM_NO_ANALYSIS {
-    if (KMEM_UNLIKELY(!may_wait())) return try_lock();
+    if (KMEM_UNLIKELY(current().depth > 1)) return try_lock();
     lock();
     return true;
   }
   /// The same for fork's prepare handlers, which have raised `depth` themselves. Context: inside one nest_guard.
   [[nodiscard]] bool lock_for_fork() noexcept KMEM_TRY_ACQUIRE(true) KMEM_NO_ANALYSIS {
-    if (KMEM_UNLIKELY(current().depth > current().fork_levels + 1 && !may_wait())) return try_lock();
+    if (KMEM_UNLIKELY(current().depth > current().fork_levels + 1)) return try_lock();
     lock();
     return true;
   }
@@ -79,28 +75,15 @@ class KMEM_CAPABILITY("ranked lock") ranked_lock {
 
  private:
   void lock_slow() noexcept;
-  bool take_if_free() noexcept {
-    note_held();
-    uint32_t free = 0;
-    if (KMEM_LIKELY(word_.try_cmpxchg_acquire(free, 1))) return true;  // pairs: lock_word
-    note_released();
-    return false;
-  }
 #if defined(KMEM_DEBUG)
   void check_rank() const noexcept;
-  void check_held() const noexcept;
+  void note_held() const noexcept;
+  void note_released() const noexcept;
 #else
   void check_rank() const noexcept {}
-  void check_held() const noexcept {}
+  void note_held() const noexcept {}
+  void note_released() const noexcept {}
 #endif
-  void note_held() const noexcept {
-    current().held_ranks += uint64_t{1} << (static_cast<unsigned>(rank_) * held_bits);
-    arch::compiler_barrier();
-  }
-  void note_released() const noexcept {
-    arch::compiler_barrier();
-    current().held_ranks -= uint64_t{1} << (static_cast<unsigned>(rank_) * held_bits);
-  }
   atomic<uint32_t> word_{0};  // 0 free, 1 held, 2 held and somebody may wait
   const lock_rank rank_;
 };

@@ -36,7 +36,6 @@ KMEM_UNSANITIZED page_guess guess_use(const machine& m, pfn_t pfn) noexcept {
     case page_kind::reserve:
       return {page_use::free, 0, 1};
     case page_kind::deferred:
-    case page_kind::reserve_run:
       return {page_use::free, 0, p->run.nr_pages != 0 ? p->run.nr_pages : 1};
     case page_kind::allocated:
       return {page_use::pages, 0, p->run.nr_pages != 0 ? p->run.nr_pages : 1};

@@ -18,7 +18,6 @@ enum class page_kind : uint8_t {
   slab_tail,  // inside a slab
   unusable,   // never handed out (page 0, holes)
   deferred,   // head of what was freed where no lock could be had; else as `allocated`, but its refcount links the deferred list
-  reserve_run,  // head of a run in the zone's reserve, `nr_pages` long; its refcount is a link, too
 };
 
 /// 64 bytes a page: 32 of state and 32 that are the free-object bitmap when the page heads a slab.
@@ -37,7 +36,7 @@ struct alignas(arch::cache_line_bytes) page {
       uint8_t hint;           // no bitmap word below this one is non-zero
       uint8_t bucket;         // occupancy list the slab is on, plus one; 0: none
     } slab;
-    struct {                  // kind == allocated, deferred, reserve_run (head)
+    struct {                  // kind == allocated, deferred (head)
       uint32_t nr_pages;      // of the block or run
     } run;
     pfn_t head;               // kind == tail, slab_tail

@@ -126,26 +126,6 @@ bool take_reserve_page(page_allocator& pa, zone& z, request& r, uint64_t floor) 
   return true;
 }
 
-/// After free areas have got more.
-bool take_again(page_allocator& pa, zone& z, request& r, uint64_t floor) noexcept {
-  r.run = {};
-  if (take_from_zone(pa, z, r, floor) != zone_result::ok) return false;
-  pa.stats.pgalloc.fetch_add_relaxed(r.n);
-  return true;
-}
-
-bool take_reserve_run(page_allocator& pa, zone& z, request& r) noexcept {
-  if (r.kind == request_kind::charge || r.n > pages_per_block) return false;
-  const pfn_t pfn = reserve_take_run(pa, z, r.n, r.order);
-  if (pfn.is_none()) return false;
-  r.run = {};
-  r.run.first = pfn;
-  for (uint64_t& word : r.run.dirty.words) word = ~uint64_t{0};
-  pa.stats.reserve_used.fetch_add_relaxed(r.n);
-  pa.stats.pgalloc.fetch_add_relaxed(r.n);
-  return true;
-}
-
 bool attempt_zone(page_allocator& pa, zone& z, request& r) noexcept {
   const uint64_t floor = floor_for(pa, z, r);
   if (!above_floor(z, r.n, floor)) return false;
@@ -169,9 +149,14 @@ bool attempt_zone(page_allocator& pa, zone& z, request& r) noexcept {
   if (result == zone_result::busy || r.from_reserve) {
     if (take_reserve_page(pa, z, r, floor)) return true;
   }
-  if (result == zone_result::busy) return above_floor(z, r.n, floor) && take_reserve_run(pa, z, r);
-  if (dissolve_runs(pa, z) != 0 && take_again(pa, z, r, floor)) return true;
-  return r.from_reserve && z.reserve.nr_pages.load_relaxed() != 0 && dissolve_reserve(pa, z) != 0 && take_again(pa, z, r, floor);
+  if (result == zone_result::failed && r.from_reserve && z.reserve.nr_pages.load_relaxed() != 0 && dissolve_reserve(pa, z) != 0) {
+    r.run = {};
+    if (take_from_zone(pa, z, r, floor) == zone_result::ok) {
+      pa.stats.pgalloc.fetch_add_relaxed(r.n);
+      return true;
+    }
+  }
+  return false;
 }
 
 /// What is left to write in the descriptor of a head: mark_allocated() wrote the rest under the lock.
@@ -255,7 +240,6 @@ bool acquire_pages(page_allocator& pa, request& r) noexcept {
     fail_request(pa, r, chain_step::refused, true);
     return false;
   }
-  if (KMEM_UNLIKELY(pa.runs_due.load_relaxed() != 0) && current().depth == 0) settle_runs(pa);
   if (KMEM_UNLIKELY(pa.reserve_grown.load_relaxed() != 0) && may_block(r.gfp) && current().depth == 0) decay_reserves(pa, plat::now_ns());
   const bool served = first_attempt(pa, r) || alloc_slow(pa, r);
   watch_slow_path(pa);

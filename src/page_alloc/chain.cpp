@@ -344,11 +344,6 @@ bool alloc_slow(page_allocator& pa, request& r) noexcept {
     current().last_wait = static_cast<uint8_t>(r.outcome == wait_outcome::served ? r.outcome : wait_outcome::none);
   drain_deferred(pa);
   if (may_block(r.gfp) && !has(r.gfp, gfp::memalloc) && reserve_is_low(pa)) refill_reserve(pa);
-  // Who was refused a large block has emptied the reserves in vain: handlers that come next are to find them.
-  if (!served && r.from_reserve && r.order != 0 && current().depth == 0 && some_zone_above(pa, watermark::high, 1, r.highest)) {
-    refill_reserve(pa);
-    settle_runs(pa);
-  }
   if (!served) fail_request(pa, r, reached, false);
   return served;
 }

@@ -77,10 +77,8 @@ void page_alloc_fork_child(page_allocator& pa) noexcept {
   recount(pa, pa.deferred);
   for (zone& z : pa.zones) {
     recount(pa, z.reserve);
-    recount_runs(pa, z);
     forget_leaving_of_others(z);
-    const uint64_t in_reserve = z.reserve.nr_pages.load_relaxed() + run_pages_of(z);
-    const uint64_t not_taken = z.present_free.load_relaxed() + z.in_transit.load_relaxed() + in_reserve;
+    const uint64_t not_taken = z.present_free.load_relaxed() + z.in_transit.load_relaxed() + z.reserve.nr_pages.load_relaxed();
     z.taken.store_relaxed(z.committed.load_relaxed() - not_taken - current().claimed[raw(z.idx)]);
   }
 }

@@ -4,7 +4,7 @@
 //           are, so a free needs to be told nothing, and a wrong order is only reported. On the way there it may be deferred.
 // Way.      A single page goes to a reserve that is not full; blocks of order <= 3 to this CPU's list; everything else, and all while
 //           somebody waits for memory, to the free areas. Where no lock can be had (a signal handler that interrupted the allocator) the
-//           head becomes a run of the reserve, or goes on the lock-free list `deferred`, drained by the next slow path on its way out.
+//           head goes on the lock-free list `deferred`, drained by the next slow path on its way out.
 // Locks.    The CPU's list (tried), the zone. Context: any.
 // Ordering. pairs: page_refs - each drop of a reference releases what its owner wrote, the last one acquires all of it.
 //           pairs: page_waiters - see somebody_waits() and wait.cpp.
@@ -18,7 +18,6 @@ KMEM_BUILD_NAMESPACE {
 namespace {
 
 void defer(page_allocator& pa, page* p) noexcept {
-  if (reserve_put_run(pa, p)) return wake_after_lockless_free(pa);
   pa.stats.deferred_frees.fetch_add_relaxed(1);
   p->kind = page_kind::deferred;  // its reference count is a link from now on: a second free must not touch it
   stack_push(pa, pa.deferred, pa.pfn_of(p));
@@ -111,7 +110,6 @@ void uncharge_pages(page_allocator& pa, int zone_number, nr_pages_t n) noexcept 
 uint64_t drain_deferred(page_allocator& pa) noexcept {
   if (current().depth != 0) return 0;
   settle_managed(pa);
-  if (KMEM_UNLIKELY(pa.runs_due.load_relaxed() != 0)) settle_runs(pa);
   uint64_t freed = 0;
   for (zone& z : pa.zones) {
     if (KMEM_LIKELY(z.deferred_uncharge.load_relaxed() == 0)) continue;

@@ -359,12 +359,6 @@ namespace {
 take_result take_in_block_locked(page_allocator& pa, zone& z, take_request& request, taken_run& run, take_needs& needs) noexcept
     KMEM_REQUIRES(z.lock) {
   const unsigned type = raw(request.type);
-  if (request.prefer_absent) {
-    const take_result r = search_list(pa, z, unused_absent_list, look_for::usable, request, run);
-    if (r == take_result::ok) return r;
-    const take_result fresh = request.no_fresh ? take_result::none : search_fresh(pa, z, request, run, needs);
-    if (fresh != take_result::none && fresh != take_result::no_headroom) return fresh;
-  }
   take_result result = search_type(pa, z, type, look_for::backed, request, run);
   if (result == take_result::ok) return result;
   result = take_result::none;

@@ -215,7 +215,6 @@ err set_up(page_allocator& pa, const machine_config& config, uint64_t limit) noe
   pa.metadata_pages.store_relaxed(base_page_tables);
   compute_watermarks(pa.zones, config);
   set_targets(pa);
-  set_run_targets(pa);
   for (zone& z : pa.zones) {
     compute_cpu_lists(z, pa.nr_cpus);
     if (z.nr_blocks == 0) continue;
@@ -223,7 +222,6 @@ err set_up(page_allocator& pa, const machine_config& config, uint64_t limit) noe
     if (z.fixed_pfns && !open_whole_zone(pa, z)) return err::nomem;
   }
   refill_reserve(pa);
-  settle_runs(pa);
   return err::ok;
 }
 
@@ -241,7 +239,6 @@ void forget(page_allocator& pa) noexcept {
                             &pa.deadlock_reports})
     limit->reset();
   pa.metadata_allowance = pa.memalloc_pool_target = 0;
-  pa.runs_due.store_relaxed(1);
   pa.reserve_grown.store_relaxed(0);
   pa.refilling.store_relaxed(0);
   pa.follows_groups = false;

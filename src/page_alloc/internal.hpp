@@ -75,7 +75,6 @@ struct take_request {
   uint32_t metadata_credit = 0;  // pages of metadata that are already charged for it
   bool no_fresh = false;         // no block that needs metadata or opening (they were refused)
   uint64_t room = 0;             // pages behind it that should stay free for it
-  bool prefer_absent = false;    // a whole block of which nothing is backed, if there is one
 };
 
 /// Pages that were taken.
@@ -187,33 +186,8 @@ bool reserve_put(page_allocator& pa, zone& z, pfn_t pfn) noexcept;
 /// Moves the whole reserve into the free areas, where it may form larger blocks. Return: pages.
 uint64_t dissolve_reserve(page_allocator& pa, zone& z) noexcept;
 bool reserve_is_low(const page_allocator& pa) noexcept;
-/// Takes up to 2^order of `wanted` pages in one piece out of the free areas, uncharged, above `floor`. Return: pages, 0 when there are none
-/// to have.
-struct fetch_request {
-  unsigned order;
-  uint64_t wanted;
-  uint64_t floor = 0;
-  bool prefer_absent = false;
-};
-uint64_t fetch_pages(page_allocator& pa, zone& z, const fetch_request& what, pfn_t& first) noexcept;
 /// A request that may not wait came to the reserve. If it is empty now, it was too small, and is to become larger. Context: any.
 void note_reserve_use(page_allocator& pa, zone& z) noexcept;
-
-// ---- runs of the reserve (reserve_runs.cpp) -------------------------------------------------------------------------------------------
-
-void set_run_targets(page_allocator& pa) noexcept;
-/// `n` pages of the zone's runs, charged, from the start of an aligned slot of 2^order. Context: any; takes no lock.
-pfn_t reserve_take_run(page_allocator& pa, zone& z, uint64_t n, unsigned order) noexcept;
-/// Makes a run of what p heads, unless there are enough. Return: whether it did. Context: any; takes no lock.
-bool reserve_put_run(page_allocator& pa, page* p) noexcept;
-/// Moves the runs into the free areas. Return: pages.
-uint64_t dissolve_runs(page_allocator& pa, zone& z) noexcept;
-/// Makes the runs whole again after they were used, if the zone has plenty. Context: not nested.
-void settle_runs(page_allocator& pa) noexcept;
-inline uint64_t run_pages_of(const zone& z) noexcept { return z.runs.nr_pages.load_relaxed() + z.run_pieces.nr_pages.load_relaxed(); }
-/// Counts them again. Context: nobody else takes or puts.
-void recount_runs(page_allocator& pa, zone& z) noexcept;
-bool runs_are_counted(const page_allocator& pa, const zone& z) noexcept;
 
 // ---- freeing (free.cpp) --------------------------------------------------------------------------------------------------------------
 

@@ -147,7 +147,7 @@ nr_pages_t budget_now(const page_allocator& pa) noexcept {
 }
 
 bool acquire(ranked_lock& lock) noexcept {
-  if (KMEM_UNLIKELY(!lock.may_wait())) return try_some_times(lock, nested_tries);
+  if (KMEM_UNLIKELY(current().depth > 1)) return try_some_times(lock, nested_tries);
   lock.lock();
   return true;
 }

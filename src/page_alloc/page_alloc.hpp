@@ -1,7 +1,7 @@
 // Front header of the layer `page_alloc`: zones, free areas of page blocks, watermarks, the reserve, per-CPU page lists, the chain.
 //
 // Each zone has a *span* (pfns) and a *managed* size (its share of the budget).  For every zone, always, under its lock:
-//     committed = taken + present_free + reserve + runs + in_transit <= managed       pages that are backed, or may be touched at any time
+//     committed = taken + present_free + reserve + in_transit <= managed       pages that are backed, or may be touched at any time
 //     taken     = charged + in per-CPU lists (+ the reclaimers' pool)          free (watermarks) = managed - taken
 // and over all zones: sum of managed + metadata <= limit. Metadata that grows past its allowance shrinks NORMAL's managed size.
 //
@@ -38,12 +38,6 @@ struct page_stack {
   atomic<uint32_t> nr_pages{0};
 };
 
-/// Runs of pages by their heads.
-struct run_stack {
-  page_stack stack;
-  atomic<uint64_t> nr_pages{0};  // of all of them
-};
-
 // Lists of the blocks of a zone. A full block is on none.
 inline constexpr unsigned present_lists = 0;                                     // partly used, with free backed pages: [type][used / 32]
 inline constexpr unsigned absent_lists = nr_migratetypes * nr_occupancy_lists;   // partly used, with absent ones only: [type]
@@ -78,8 +72,6 @@ struct zone {
   uint64_t watermarks[3] = {};             // pages; min, low, high
   uint64_t lowmem_reserve[nr_zones] = {};  // pages kept from requests whose highest zone is [i]
   page_stack reserve;                      // backed, pre-faulted; part of free
-  run_stack runs, run_pieces;              // for who cannot have the lock; part of free, not always backed
-  uint64_t run_target = 0;                 // pages
   uint64_t reserve_base = 0;               // pages that are backed from the start, and again when more are not needed
   atomic<uint64_t> reserve_target{0};      // pages, from reserve_base to min: as many as atomic requests have shown a need for
   atomic<uint64_t> reserve_uses{0};        // pages that requests which may not wait took out of the reserve
@@ -170,7 +162,6 @@ struct page_allocator : memory_map {
   uint64_t memalloc_pool_target = 0;  // pages
   uint64_t keep_free_pages = 0;       // of each zone, stay backed though free
   atomic<uint32_t> refilling{0};      // somebody fills the reserves and the pool
-  atomic<uint32_t> runs_due{1};       // runs were used and are to be made whole again
   atomic<uint32_t> reserve_grown{0};  // some reserve may be larger than at the start, and shrink again
   reclaim_ops ops[nr_reclaim_ops];
   bool has_kswapd = false;            // one of ops wakes it

@@ -231,7 +231,7 @@ void report_bad_page(page_allocator& pa, const page* p, const char* what) noexce
   m.text().str("BUG: Bad page state: ").str(what);
   if (p != nullptr) {
     static constexpr const char* kinds[] = {"absent",    "free", "cpu_list", "reserve",   "transit",
-                                            "allocated", "tail", "slab",     "slab_tail", "unusable", "deferred", "reserve_run"};
+                                            "allocated", "tail", "slab",     "slab_tail", "unusable", "deferred"};
     m.text().str("\npfn:0x").hex(pa.pfn_of(p).raw()).str(" kind:").str(kinds[static_cast<unsigned>(p->kind)]);
     m.text().str(" order:").dec(p->order).str(" refcount:").dec(p->refcount.load_relaxed());
     m.text().str(" flags:0x").hex(p->flags);

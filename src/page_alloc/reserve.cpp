@@ -32,13 +32,10 @@ void touch(page_allocator& pa, pfn_t pfn) noexcept {
   arch::compiler_barrier();
 }
 
-}  // namespace
-
-uint64_t fetch_pages(page_allocator& pa, zone& z, const fetch_request& what, pfn_t& first) noexcept {
+/// Takes up to 2^order pages in one piece for a stack. Return: pages, 0 when there are none to have.
+uint64_t fetch(page_allocator& pa, zone& z, unsigned order, uint64_t wanted, uint64_t floor, pfn_t& first) noexcept {
   take_request request;
-  request.prefer_absent = what.prefer_absent;
-  unsigned order = what.order;
-  while (order > 0 && uint64_t{1} << order > what.wanted) --order;
+  while (order > 0 && uint64_t{1} << order > wanted) --order;
   request.n = uint64_t{1} << order;
   request.order = order;
   for (;;) {
@@ -48,7 +45,7 @@ uint64_t fetch_pages(page_allocator& pa, zone& z, const fetch_request& what, pfn
     {
       nest_guard guard;
       if (!acquire(z.lock)) return 0;
-      if (above_floor(z, request.n, what.floor)) result = take_locked(pa, z, request, run, needs);
+      if (above_floor(z, request.n, floor)) result = take_locked(pa, z, request, run, needs);
       z.lock.unlock();
     }
     if (result == take_result::needs_metadata && charge_metadata(pa, needs.metadata)) {
@@ -71,8 +68,6 @@ uint64_t fetch_pages(page_allocator& pa, zone& z, const fetch_request& what, pfn
     request.order = order;
   }
 }
-
-namespace {
 
 /// Moves pages from the reserve into the free areas until `left` are left. Return: how many.
 uint64_t shrink_to(page_allocator& pa, zone& z, uint64_t left) noexcept {
@@ -111,7 +106,7 @@ void fill(page_allocator& pa, zone& z, page_stack& stack, uint64_t target, bool 
     pfn_t first;
     // While they are faulted in they are nobody's. Where little is free, a request that may use all of it misses one at most.
     const unsigned order = zone_free(z) < low + (uint64_t{1} << fetch_order) ? 0 : fetch_order;
-    const uint64_t n = fetch_pages(pa, z, {.order = order, .wanted = target - filled, .floor = floor}, first);
+    const uint64_t n = fetch(pa, z, order, target - filled, floor, first);
     if (n == 0) return;
     if (!plat::populate(pa.address_of(first), n << page_shift)) {
       return_pages(pa, z, first, n);

@@ -65,8 +65,6 @@ void count_free_runs_locked(page_allocator& pa, zone& z, zone_snapshot& s) noexc
     headroom &= (uint64_t{1} << order) - 1;
   }
   s.nr_free_runs[0][0] += z.reserve.nr_pages.load_relaxed();
-  uint64_t in_runs = run_pages_of(z);  // as if they were whole, which they mostly are
-  for (unsigned order = block_order + 1; order-- != 0; in_runs &= (uint64_t{1} << order) - 1) s.nr_free_runs[order][0] += in_runs >> order;
 }
 
 void read_counters(const page_allocator& pa, const zone& z, zone_snapshot& s) noexcept {
@@ -87,20 +85,18 @@ void read_counters(const page_allocator& pa, const zone& z, zone_snapshot& s) no
 
 /// What a walk over a zone's blocks adds up.
 struct totals {
-  uint64_t free = 0, absent = 0, covered = 0, in_cpu_lists = 0, in_stacks = 0, in_runs = 0, transit = 0, unusable = 0;
-  uint64_t listed = 0, should_be_listed = 0;
+  uint64_t free = 0, absent = 0, covered = 0, in_cpu_lists = 0, in_stacks = 0, transit = 0, unusable = 0, listed = 0, should_be_listed = 0;
   uint64_t covered_ahead = 0;  // pages of the next blocks that a run which began before covers
 };
 
 bool is_head(page_kind kind) noexcept {
   return kind == page_kind::allocated || kind == page_kind::slab || kind == page_kind::cpu_list || kind == page_kind::reserve ||
-         kind == page_kind::unusable || kind == page_kind::deferred || kind == page_kind::reserve_run;
+         kind == page_kind::unusable || kind == page_kind::deferred;
 }
 
 uint64_t pages_covered(const page& p) noexcept {
   if (p.kind == page_kind::reserve || p.kind == page_kind::unusable) return 1;
-  const bool is_run = p.kind == page_kind::allocated || p.kind == page_kind::deferred || p.kind == page_kind::reserve_run;
-  return is_run ? p.run.nr_pages : uint64_t{1} << p.order;
+  return p.kind == page_kind::allocated || p.kind == page_kind::deferred ? p.run.nr_pages : uint64_t{1} << p.order;
 }
 
 const char* check_head(const zone& z, const page& p, totals& sum) noexcept {
@@ -112,9 +108,6 @@ const char* check_head(const zone& z, const page& p, totals& sum) noexcept {
       break;
     case page_kind::reserve:
       sum.in_stacks += n;
-      break;
-    case page_kind::reserve_run:
-      sum.in_runs += n;
       break;
     case page_kind::unusable:
       sum.unusable += n;
@@ -223,12 +216,10 @@ const char* check_counters(const page_allocator& pa, const zone& z, const totals
   if (sum.free != z.present_free.load_relaxed()) return "present_free";
   if (sum.in_cpu_lists != cpu_pages_listed) return "pages marked as in CPU lists that are in none";
   if (sum.in_stacks != stacked) return "pages marked as reserve that are in no reserve";
-  if (sum.in_runs != run_pages_of(z) || !runs_are_counted(pa, z)) return "runs of the reserve";
   if (sum.unusable != z.unusable) return "unusable pages";
   const uint64_t charged = zone_charged(pa, z), committed = z.committed.load_relaxed(), taken = z.taken.load_relaxed();
   if (sum.covered > charged) return "more pages handed out than charged";
-  const uint64_t in_reserve = z.reserve.nr_pages.load_relaxed() + sum.in_runs;
-  const uint64_t not_taken = sum.free + in_reserve + z.in_transit.load_relaxed() + current().claimed[raw(z.idx)];
+  const uint64_t not_taken = sum.free + z.reserve.nr_pages.load_relaxed() + z.in_transit.load_relaxed() + current().claimed[raw(z.idx)];
   if (committed != taken + not_taken) return "committed";
   if (committed > z.managed.load_relaxed()) return "more committed than managed";
   return nullptr;

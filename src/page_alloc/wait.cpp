@@ -14,8 +14,8 @@
 //           arrive (goes_behind), but for those that may not wait. Who leaves at its deadline tries once more out of turn: NULL with pages
 //           left would be untrue.
 // Locks.    The queue's, last in rank, so that a free may wake whatever it holds; never over a sleep. Waiting: process context only, not
-//           in a handler that interrupted the allocator or a wait. Waking: any; a handler that finds the lock taken leaves a note
-//           (`missed`), and whoever holds the lock looks for it after having released it.
+//           in a handler that interrupted the allocator. Waking: any; a handler that finds the lock taken leaves a note (`missed`), and
+//           whoever holds the lock looks for it after having released it.
 // Ordering. pairs: page_waiters - announce_waiter() against frees. It raises `waiters`, steps on waiter_fence, and takes and drops every
 //           CPU list's and zone's lock before the waiter tries. A free changes what the waiter looks at under one of these locks and reads
 //           `waiters` before it drops the lock; frees without a lock step on waiter_fence in between. So either the attempt finds the page,
@@ -186,7 +186,6 @@ class queue_place {
     if (r.instead != nullptr) me_.what = r.instead->what;
     me_.conditions = current().conditions;
     me_.since_ns = plat::now_ns();
-    ++current().places;
     publish();
     enter();
     r_.waiting = &me_;
@@ -195,7 +194,6 @@ class queue_place {
     r_.waiting = nullptr;
     leave();
     unpublish();
-    --current().places;
   }
   queue_place(const queue_place&) = delete;
   queue_place& operator=(const queue_place&) = delete;
@@ -429,7 +427,7 @@ wait_outcome wait_in_queue(page_allocator& pa, request& r, queue_place& place, c
   }
 }
 
-/// In a handler that interrupted the allocator, or its own thread's wait, nobody may queue; who may not fail looks again and again.
+/// In a handler that interrupted the allocator nobody may queue; who may not fail looks again and again.
 bool poll_for_memory(page_allocator& pa, request& r) noexcept {
   if (may_fail(r.gfp)) return false;
   for (;;) {
@@ -508,7 +506,7 @@ bool in_turn(page_allocator& pa, const request& r) noexcept {
 
 bool goes_behind(page_allocator& pa, const request& r) noexcept {
   if (KMEM_LIKELY(!somebody_waits(pa)) || !permitted(chain_step::wait, r)) return false;
-  if (has(r.gfp, gfp::memalloc) || current().depth != 0 || current().places != 0) return false;
+  if (has(r.gfp, gfp::memalloc) || current().depth != 0) return false;
   const uint64_t now = plat::now_ns();
   if (end_of_wait(r, limit_of(pa, r, now), now) != wait_outcome::none) return false;
   bool before = false;
@@ -543,7 +541,7 @@ bool wait_for_memory(page_allocator& pa, request& r, chain_step& reached) noexce
     return false;
   }
   reached = chain_step::wait;
-  if (current().depth != 0 || current().places != 0) return poll_for_memory(pa, r);
+  if (current().depth != 0) return poll_for_memory(pa, r);
   {
     queue_place place(pa, r);
     r.outcome = wait_in_queue(pa, r, place, limit);

@@ -128,7 +128,6 @@ namespace {
 void end_fork_level() noexcept {
   arch::compiler_barrier();
   task_context& task = current();
-  --task.locks_aside;
   if (--task.depth == 0) task.fork_levels = 0;
 }
 
@@ -139,7 +138,6 @@ void end_fork_level() noexcept {
 void machine_fork_prepare(machine& m) noexcept {
   task_context& task = current();
   if (task.depth++ == 0) task.fork_levels = 1;
-  ++task.locks_aside;
   arch::compiler_barrier();
   fork_prepare(m.callbacks_lock, m.callbacks_fork);
   fork_prepare(m.shrinkers.lock, m.shrinkers.fork);

@@ -243,13 +243,9 @@ const char* slab_is_valid(slab_allocator& sa) noexcept {
   if (sa.cpu_slots == nullptr) return nullptr;
   nest_guard guard;
   const held_arrays held(sa);
-  ++current().locks_aside;
-  arch::compiler_barrier();
   for_each_lock(sa, hold);
   const char* const wrong = walk(sa);
   release_each_lock(sa, [](ranked_lock& lock, uint32_t) KMEM_NO_ANALYSIS { let_go(lock); });
-  arch::compiler_barrier();
-  --current().locks_aside;
   return wrong;
 }
 
@@ -310,6 +306,7 @@ void slab_fork_prepare(slab_allocator& sa) noexcept KMEM_NO_ANALYSIS {
   uint32_t number = 0;
   for_each_lock(sa, [&](ranked_lock& lock) KMEM_NO_ANALYSIS {
     const uint32_t n = number++;
+    current().held_ranks = 0;
     if (lock.lock_for_fork()) sa.fork_locks[n / 64] |= uint64_t{1} << (n % 64);
     current().held_ranks = held;
   });

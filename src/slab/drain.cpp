@@ -35,10 +35,8 @@ void drain_cache_nested(slab_allocator& sa, kmem_cache& cache, unsigned empty_ma
   void* batch[batch_objects_max];
   if (cache.class_byte != nr_array_headers - 1)
     for (uint32_t cpu = 0; cpu < sa.nr_cpus; ++cpu)
-      for (unsigned n = batch_objects_max; n == batch_objects_max;) {  // fewer: it was empty, and who fills it again is not to be chased
-        n = take_from_cpu(sa, cpu, cache.class_byte, batch, batch_objects_max);
-        if (n != 0) put_nested(sa, cache, batch, n, empty_max, after);
-      }
+      while (const unsigned n = take_from_cpu(sa, cpu, cache.class_byte, batch, batch_objects_max))
+        put_nested(sa, cache, batch, n, empty_max, after);
   sheaf* full = empty_barn(sa, cache);
   while (full != nullptr) {
     sheaf* const next = full->next;

@@ -118,7 +118,7 @@ uint64_t finish(slab_allocator& sa, kmem_cache* cache, aftermath& after) noexcep
 unsigned take_from_slabs(slab_allocator& sa, kmem_cache& cache, void** out, unsigned n) noexcept;
 /// Objects back to their slabs, or on the deferred list where the lock cannot be had. n <= batch_objects_max.
 void put_to_slabs(slab_allocator& sa, kmem_cache& cache, void* const* objects, unsigned n) noexcept;
-/// Adds a new slab and takes up to `n` objects; where the lock cannot be had the slab waits on the unlisted list.
+/// Adds a new slab and takes up to `n` objects; where the lock cannot be had one object, and the slab waits on the unlisted list.
 unsigned add_slab_and_take(slab_allocator& sa, kmem_cache& cache, page& head, void** out, unsigned n) noexcept;
 /// Word `w` of a slab's bitmap.
 inline uint64_t& bitmap_word(page& head, unsigned w) noexcept {

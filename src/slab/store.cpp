@@ -104,9 +104,8 @@ void put_object(slab_allocator& sa, kmem_cache& cache, void* object, pfn_t head_
 }
 
 /// Takes up to `n` objects of one slab, words from low to high. A word that goes out whole is written four objects at a time; what a
-/// store past its last object leaves behind is overwritten by the next one, or lies in the spare slots. Context: the cache's lock is held,
-/// or nobody else knows the slab. Return: how many.
-unsigned take_from_slab(slab_allocator& sa, kmem_cache& cache, page& head, void** out, unsigned n) noexcept {
+/// store past its last object leaves behind is overwritten by the next one, or lies in the spare slots. Return: how many.
+unsigned take_from_slab(slab_allocator& sa, kmem_cache& cache, page& head, void** out, unsigned n) noexcept KMEM_REQUIRES(cache.lock) {
   char* const base = sa.address_of(sa.pfn_of(&head));
   const size_t size = cache.size;
   unsigned got = 0, w = head.slab.hint;
@@ -372,8 +371,11 @@ unsigned add_slab_and_take(slab_allocator& sa, kmem_cache& cache, page& head, vo
       after.wakes = head.slab.nr_free != 0 && sa.waiters.load_relaxed() != 0;
       cache.lock.unlock();
     } else {
-      // Nobody else knows the slab. A batch, so that the next nested call finds objects in the array.
-      got = take_from_slab(sa, cache, head, out, n);
+      // Nobody else knows the slab: the lowest object is taken without a lock.
+      out[0] = sa.address_of(sa.pfn_of(&head));
+      bitmap_word(head, 0) &= ~uint64_t{1};
+      --head.slab.nr_free;
+      got = 1;
       push_unlisted(sa, cache, head);
       unlisted = true;
     }

@@ -336,9 +336,8 @@ TEST(GeneratedDocs, LockOrder) {
          "The allocator's own locks have ranks. A thread may take a lock only while it holds none of the same or a higher rank;\n"
          "`try_lock` is exempt, since it waits for nobody. Builds with `KMEM_DEBUG` check it at each `lock()` and end the process with\n"
          "\"lock order: taking a lock of rank ... while holding one of rank ...\". In a signal handler that interrupted the allocator\n"
-         "it waits only for a lock that ranks above all that its thread holds (signals.md). No system call is made under a lock, but\n"
-         "for `section`, and no callback of the user's runs under one. Made from `src/base/lock.hpp` by\n"
-         "`tests/oracle/generated_docs_test.cpp`.\n\n"
+         "every lock is only tried. No system call is made under a lock, but for `section`, and no callback of the user's runs under\n"
+         "one. Made from `src/base/lock.hpp` by `tests/oracle/generated_docs_test.cpp`.\n\n"
          "| rank | name | what it protects | locks | may be taken while holding |\n|---|---|---|---|---|\n";
   std::vector<std::string> lower;
   for (unsigned i = 0; i < nr_lock_ranks; ++i) {

@@ -180,7 +180,7 @@ void core_world::run_handler(actor& me) {
     const ask* const interrupted = std::exchange(me.asked, nullptr);
     const bool was_atomic = std::exchange(me.atomic, true);
     const bool alone = percent(30);
-    const bool nested = (current().held_ranks | current().locks_aside) != 0;  // what it has interrupted holds a lock
+    const bool nested = current().depth != 0;
     if (alone) simulation::run_alone(true);
     if (!me.held_by_handler.empty() && percent(45)) {
       char* const begin = me.held_by_handler.back();

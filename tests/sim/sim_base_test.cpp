@@ -102,36 +102,6 @@ TEST(SimLock, AHandlerOnlyTriesWhatItsOwnThreadMayHold) {
   EXPECT_GT(refused, 0u);
 }
 
-/// Who was woken for a lock, or has yet to wake somebody, must not wait for what those who still sleep hold.
-TEST(SimLock, AHandlerWaitsForNobodyWhomItsOwnThreadKeepsAsleep) {
-  simulation::config knobs;
-  knobs.signal_chance = 100;
-  expect_seeds_pass(
-      [](world& w) {
-        auto& low = w.make<ranked_lock>(lock_rank::cache_list);
-        auto& high = w.make<ranked_lock>(lock_rank::zone);
-        w.spawn("holder of both", [&low, &high] {
-          for (int round = 0; round < 5; ++round) {
-            const lock_guard first(low), second(high);
-            plat::yield_point();
-          }
-        });
-        for (int n = 0; n < 3; ++n) {
-          const int task = w.spawn("holder of one", [&high] {
-            for (int round = 0; round < 10; ++round) {
-              const lock_guard hold(high);
-              for (int i = 0; i < 1000; ++i) plat::yield_point();  // until others sleep
-            }
-          });
-          w.set_handler(task, [&low] {
-            const nest_guard nested;
-            if (low.lock_unless_nested()) low.unlock();
-          });
-        }
-      },
-      knobs, 100);
-}
-
 TEST(SimLock, AHandlerThatWaitedWouldDeadlock) {
   simulation::config knobs;
   knobs.signal_chance = 100;

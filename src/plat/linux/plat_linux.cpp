@@ -88,11 +88,6 @@ constexpr size_t signal_mask_bytes = 8;  // the kernel's
 // All signals but SIGCANCEL (32) and SIGSETXID (33): setuid() of another thread waits until every thread has handled the latter.
 constexpr signal_mask service_signals_blocked = ~(signal_mask{1} << 31 | signal_mask{1} << 32);
 
-constexpr signal_mask bit_of(int signal) noexcept { return signal_mask{1} << (signal - 1); }
-// A blocked signal that an instruction raises ends the process.
-constexpr signal_mask handlers_blocked = service_signals_blocked & ~(bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGFPE) | bit_of(SIGILL) |
-                                                                     bit_of(SIGTRAP) | bit_of(SIGSYS));
-
 void* service_main(void* argument) noexcept {
   const auto& handle = *static_cast<const thread_handle*>(argument);
   syscall(SYS_prctl, PR_SET_NAME, handle.name, 0, 0, 0);
@@ -428,18 +423,6 @@ void plat_linux::forget_thread(thread_handle& handle) noexcept {
 }
 
 unsigned plat_linux::nr_service_threads() noexcept { return __atomic_load_n(&service_threads, __ATOMIC_RELAXED); }
-
-uint64_t plat_linux::block_signals() noexcept {
-  const errno_guard keep_errno;
-  signal_mask before = 0;
-  syscall(SYS_rt_sigprocmask, SIG_BLOCK, &handlers_blocked, &before, signal_mask_bytes);
-  return before;
-}
-
-void plat_linux::restore_signals(uint64_t mask) noexcept {
-  const errno_guard keep_errno;
-  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, nullptr, signal_mask_bytes);
-}
 
 namespace {
 

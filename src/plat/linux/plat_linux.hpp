@@ -100,11 +100,6 @@ struct plat_linux {
   /// Threads that start_thread() has made and that were not joined: they are the library's, not the program's.
   static unsigned nr_service_threads() noexcept;
 
-  /// Keeps handlers off this thread until restore_signals(): for the few moments in which one could not be served. Signals that the
-  /// thread's own instructions raise still come, and those of the C library's own. Return: the mask as it was.
-  static uint64_t block_signals() noexcept;
-  static void restore_signals(uint64_t mask) noexcept;
-
   /// Signals that can be interrupts, numbered from 0: the real-time signals.
   static int nr_irq_signals() noexcept;
   static int irq_signal(int irq) noexcept;

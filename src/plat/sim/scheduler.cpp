@@ -199,8 +199,7 @@ void step() noexcept {
   if (w.now_ns >= w.next_deadline_ns) expire_deadlines();
   disturb_sleepers();
   task& me = *w.running;
-  const bool by_order = !me.in_handler && ++me.points == me.interrupt_at;
-  if (me.handler != nullptr && !me.in_handler && (by_order || chance(w.knobs.signal_chance))) run_handler(me);
+  if (me.handler != nullptr && !me.in_handler && chance(w.knobs.signal_chance)) run_handler(me);
   if (w.knobs.nr_cpus > 1 && chance(w.knobs.migrate_chance)) {
     me.cpu = static_cast<int>(next_random() % static_cast<uint64_t>(w.knobs.nr_cpus));
     ++me.breaks;
@@ -441,9 +440,6 @@ void set_handler(int number, entry handler, void* argument) noexcept {
   w.tasks[number].handler_argument = argument;
   w.tasks[number].handler = handler;
 }
-
-void interrupt_at(int number, uint64_t point) noexcept { w.tasks[number].interrupt_at = w.tasks[number].points + point; }
-uint64_t points_of(int number) noexcept { return w.tasks[number].points; }
 
 void set_realtime(int number) noexcept {
   if (!w.tasks[number].realtime) ++w.nr_realtime;

@@ -41,11 +41,6 @@ int spawn(const char* name, entry body, void* argument, int cpu = -1) noexcept;
 void hold_new_tasks(bool hold) noexcept;
 /// A signal handler of the task: called on its stack at scheduling points by signal_chance; it does not interrupt itself.
 void set_handler(int task, entry handler, void* argument) noexcept;
-/// The handler runs at the task's `point`-th scheduling point from now, too, whatever the chances say; but for those at which it runs alone
-/// or is inside its handler.
-void interrupt_at(int task, uint64_t point) noexcept;
-/// Scheduling points of that kind that the task has passed.
-uint64_t points_of(int task) noexcept;
 /// A real-time task: while it can run, ordinary tasks on the same CPU do not.
 void set_realtime(int task) noexcept;
 /// A file that plat::read_file finds. The strings are the caller's and stay.

@@ -25,8 +25,6 @@ struct task {
   task_state state;
   wake_reason reason;
   uint64_t breaks;  // moves, handlers and fences: each breaks off the restartable sequence it is in
-  uint64_t points;        // scheduling points at which it could have been interrupted
-  uint64_t interrupt_at;  // the one at which it is, by order
   bool in_handler;
   bool realtime;
   bool service;  // of the library's own: not counted in nr_live

@@ -2,14 +2,12 @@
 //
 // States.   fresh -> starting -> serving, or -> refused (a bad KMEM_CMDLINE, no address space), from where an explicit set-up may try
 //           again. In the child of a fork serving -> inherited for a memfd, from where an explicit set-up makes a machine of its own.
-//           Whoever becomes `starter` makes the step to `starting` and sets it up; others wait on the state word. Signals are kept off
-//           the starter until the machine serves. Those that its own instructions raise (SIGSEGV, SIGTRAP) are not: such a handler
-//           cannot wait for its own thread and gets no machine. It finds its thread's name, which is written before the state and taken
-//           back after it.
+//           Whoever becomes `starter` makes the step to `starting` and sets it up; others wait on the state word. A handler that
+//           interrupts the starter's own thread cannot wait for it and gets no machine: it finds its thread's name, which is written
+//           before the state and taken back after it.
 // Contexts. Any: only raw system calls, no lock but the state word. Works before the C library's constructors, when `environ` is not set
 //           yet: the environment then comes from /proc/self/environ.
-// Forks.    Signals are kept off the thread while it holds the machine's locks, so that no handler runs where nothing can be had. A
-//           fork inside a fork of the same thread (from a signal handler) touches no lock: the outermost one has them, or is about to.
+// Forks.    A fork inside a fork of the same thread (from a signal handler) touches no lock: the outermost one has them, or is about to.
 //           Its child finds them held by its own thread and runs on nested; it gets a machine of its own when the outermost fork ends.
 // Ordering. pairs: machine_state - the starter's store releases the machine, every load that finds it serving acquires it.
 //           pairs: machine_starter - a starter that gives up leaves what it wrote to the next one.
@@ -35,23 +33,9 @@ constexpr size_t environment_bytes = size_t{4} << 20;  // more than the system l
 struct forking {
   uint32_t levels = 0;        // forks of this thread under way, each but the first inside the one before
   bool locked = false;        // the outermost one has taken the machine's locks; the inner ones touch none
-  uint64_t signals = 0;       // the signal mask before it did
   bool became_child = false;  // since then an inner one has returned in a child: it is made one when the outermost ends
 };
 constinit thread_local forking fork_now;
-
-/// Keeps signal handlers off the thread for a scope.
-class no_handlers {
- public:
-  [[nodiscard]] no_handlers() noexcept : before_(plat::block_signals()) {}
-  ~no_handlers() { plat::restore_signals(before_); }
-  no_handlers(const no_handlers&) = delete;
-  no_handlers& operator=(const no_handlers&) = delete;
-
- private:
-  uint64_t before_;
-};
-
 constinit fork_hooks fork_hooks_installed{};  // before main
 constinit atomic<start_hook> start_hook_installed{nullptr};
 
@@ -134,7 +118,6 @@ void finish_start(machine_state state) noexcept {
 }  // namespace
 
 machine* start_process_machine(config_defaults defaults) noexcept {
-  const no_handlers signals_wait;
   machine_state state{};
   if (!become_starter(false, state)) {
     if (state == machine_state::inherited) report_inherited();
@@ -160,7 +143,6 @@ machine* start_process_machine(config_defaults defaults) noexcept {
 }
 
 err process_machine_init(const machine_config& config, config_error& error) noexcept {
-  const no_handlers signals_wait;
   machine_state state{};
   if (!become_starter(true, state)) {
     text_writer(error.text, sizeof error.text)
@@ -197,7 +179,6 @@ void lock_for_fork() noexcept {
   call(fork_hooks_installed.prepare);
   while (process.state.load_acquire() == machine_state::starting && process.starter.load_relaxed() != &current())  // pairs: machine_state
     plat::futex_wait(state_word(), static_cast<uint32_t>(machine_state::starting), recheck_ns);
-  fork_now.signals = plat::block_signals();
   if (process.state.load_acquire() == machine_state::serving) {  // pairs: machine_state
     machine_fork_prepare(process.object);
     fork_now.locked = true;
@@ -216,7 +197,6 @@ void unlock_after_fork(bool child) noexcept {
       machine_fork_parent(process.object);
     fork_now.locked = false;
   }
-  plat::restore_signals(fork_now.signals);
   call(fork_hooks_installed.end);
 }
 

@@ -1,14 +1,9 @@
 #include "base/lock.hpp"
 
 #include <gtest/gtest.h>
-#include <pthread.h>
-#include <signal.h>
 
-#include <chrono>
 #include <thread>
 #include <vector>
-
-#include "support/thread_sanitizer.hpp"
 
 namespace kmem {
 namespace {
@@ -99,83 +94,6 @@ TEST(Lock, ANestedSlowPathOnlyTries) {
   ASSERT_TRUE(lock.lock_unless_nested());
   lock.unlock();
 }
-
-/// Holds a lock on a thread of its own until told to let go.
-class other_holder {
- public:
-  explicit other_holder(ranked_lock& lock)
-      : thread_([this, &lock] {
-          lock.lock();
-          state_.store_relaxed(1);
-          while (state_.load_relaxed() != 2) std::this_thread::yield();
-          lock.unlock();
-        }) {
-    while (state_.load_relaxed() != 1) std::this_thread::yield();
-  }
-  void let_go() { state_.store_relaxed(2); }
-  ~other_holder() {
-    let_go();
-    thread_.join();
-  }
-
- private:
-  atomic<uint32_t> state_{0};
-  std::thread thread_;
-};
-
-TEST(Lock, ANestedSlowPathWaitsForWhatRanksAboveAllThatItsThreadHolds) {
-  ranked_lock cache(lock_rank::cache), zone(lock_rank::zone), barn(lock_rank::barn);
-  const nest_guard outer;
-  cache.lock();
-  const nest_guard inner;
-  {
-    other_holder other(barn);
-    EXPECT_FALSE(barn.may_wait());
-    EXPECT_FALSE(barn.lock_unless_nested());
-  }
-  {
-    other_holder other(zone);
-    EXPECT_TRUE(zone.may_wait());
-    std::thread later([&other] {
-      for (int i = 0; i < 100; ++i) std::this_thread::yield();
-      other.let_go();
-    });
-    const bool taken = zone.lock_unless_nested();
-    EXPECT_TRUE(taken);
-    if (taken) zone.unlock();
-    later.join();
-  }
-  ++current().locks_aside;
-  EXPECT_FALSE(zone.may_wait());
-  --current().locks_aside;
-  cache.unlock();
-  EXPECT_TRUE(barn.may_wait());
-}
-
-#if !KMEM_UNDER_TSAN  // which puts handlers off while a thread sleeps
-atomic<uint64_t> seen_by_handler(0);
-
-/// A thread that sleeps for a lock may have been woken in place of another one that sleeps: what it does until it has had the lock must not
-/// depend on that one.
-TEST(Lock, WhoSleepsForALockCountsAsItsHolder) {
-  struct sigaction action {}, before {};
-  action.sa_handler = [](int) {
-    if (current().depth != 0) seen_by_handler.store_relaxed(current().held_ranks);
-  };
-  ASSERT_EQ(sigaction(SIGUSR1, &action, &before), 0);
-  ranked_lock lock(lock_rank::cache);
-  lock.lock();
-  std::thread waiter([&lock] { const lock_guard hold(lock); });
-  for (int i = 0; i < 100'000 && seen_by_handler.load_relaxed() == 0; ++i) {
-    pthread_kill(waiter.native_handle(), SIGUSR1);
-    std::this_thread::sleep_for(std::chrono::microseconds(100));
-  }
-  EXPECT_EQ(seen_by_handler.load_relaxed(), uint64_t{1} << (static_cast<unsigned>(lock_rank::cache) * held_bits));
-  lock.unlock();
-  waiter.join();
-  sigaction(SIGUSR1, &before, nullptr);
-}
-#endif
 
 TEST(Lock, IsFreeInTheChildOfAFork) {
   ranked_lock lock(lock_rank::machine);

@@ -321,7 +321,7 @@ TEST(page_alloc_fork, begins_where_counts_are_right_when_scattered_pages_are_giv
 }
 
 TEST(page_alloc_fork, begins_where_counts_are_right_when_deferred_pages_are_freed) {
-  testing::test_machine m(testing::small_config(uint64_t{24} << 20));  // too small to make runs of them
+  test_machine m;
   page* pages[10];
   for (page*& p : pages) p = alloc_pages(*m, gfp::kernel, order_t(4));
   {

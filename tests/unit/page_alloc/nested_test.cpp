@@ -11,11 +11,7 @@ namespace kmem {
 namespace {
 
 using testing::held_pages;
-using testing::small_config;
 using testing::test_machine;
-
-// Too small to set runs aside, so that nothing but single pages can be had without a lock.
-const machine_config without_runs = small_config(uint64_t{24} << 20);
 
 /// What the interrupted frame holds: every lock of the zones.
 class interrupted_frame {
@@ -41,7 +37,7 @@ class interrupted_frame {
 };
 
 TEST(nested, single_pages_come_from_the_reserve_and_go_to_the_deferred_list) {
-  test_machine m(without_runs);
+  test_machine m;
   page* const before = alloc_pages(*m, gfp::kernel, order_t(4));
   page* inside = nullptr;
   {
@@ -72,7 +68,7 @@ TEST(nested, single_pages_come_from_the_reserve_and_go_to_the_deferred_list) {
 }
 
 TEST(nested, a_free_of_what_is_deferred_already_is_reported_and_changes_nothing) {
-  test_machine m(without_runs);
+  test_machine m;
   page* const a = alloc_pages(*m, gfp::kernel, order_t(4));
   page* const b = alloc_pages(*m, gfp::kernel, order_t(0));
   page* const c = alloc_pages(*m, gfp::kernel, order_t(4));
@@ -115,7 +111,7 @@ TEST(nested, metadata_within_the_allowance_needs_no_lock) {
 }
 
 TEST(nested, the_report_of_a_failure_takes_no_lock) {
-  test_machine m(without_runs);
+  test_machine m;
   testing::printed out;
   const interrupted_frame below(m);
   EXPECT_EQ(alloc_pages(*m, gfp::atomic, order_t(3)), nullptr);

@@ -10,7 +10,6 @@
 #include <thread>
 #include <vector>
 
-#include "support/thread_sanitizer.hpp"
 #include "unit/page_alloc/wait_fixture.hpp"
 
 namespace kmem::testing {
@@ -31,32 +30,6 @@ TEST_F(wait_queue_of, turns_go_in_order_of_arrival) {
     for (unsigned later = i + 1; later < 5; ++later) EXPECT_FALSE(askers[later]->done()) << "only one page was freed";
   }
 }
-
-#if !KMEM_UNDER_TSAN  // which puts handlers off while a thread sleeps
-page_allocator* interrupted_machine = nullptr;
-std::atomic<int> handler_ended{0};
-
-TEST_F(wait_queue_of, a_handler_does_not_wait_behind_its_own_thread) {
-  interrupted_machine = &*m_;
-  handler_ended = 0;
-  struct sigaction action {}, before {};
-  action.sa_handler = [](int) {
-    handler_ended = alloc_pages(*interrupted_machine, gfp::kernel | gfp::nowarn, order_t(0)) == nullptr ? 1 : 2;
-  };
-  action.sa_flags = SA_RESTART;
-  ASSERT_EQ(sigaction(SIGUSR2, &action, &before), 0);
-  asker waits(*m_, gfp::kernel);
-  until_asleep(1);
-  pthread_kill(waits.handle(), SIGUSR2);
-  while (handler_ended == 0) std::this_thread::yield();  // for a minute, if it waits
-  EXPECT_EQ(handler_ended, 1) << "nothing was free";
-  EXPECT_FALSE(waits.done());
-  give();
-  waits.until_done();
-  EXPECT_NE(waits.got(), nullptr);
-  sigaction(SIGUSR2, &before, nullptr);
-}
-#endif
 
 TEST_F(wait_queue_of, one_free_wakes_the_first_and_nobody_else_of_the_same_needs) {
   std::vector<std::unique_ptr<asker>> askers;
